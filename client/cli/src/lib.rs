@@ -1,0 +1,1 @@
+//! The cotter command line.

@@ -1,0 +1,1 @@
+//! The client library: connect, keep a session, take a lock, and know when it is lost.

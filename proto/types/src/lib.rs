@@ -1,0 +1,38 @@
+//! The words that every part of Cotter shares.
+//!
+//! Paths, ids, operations, their responses and refusals, the frames of the `Attach` stream, limits.
+//! Both sides of the wire are written in these types; `cotter-proto` turns them into bytes.
+//!
+//! This crate must never do anything: no clock, no input, no output, no thread, no hash map.
+
+mod frame;
+mod id;
+pub mod limits;
+mod lock;
+mod node;
+mod operation;
+mod path;
+mod refusal;
+mod sequencer;
+mod session;
+mod time;
+
+pub use frame::{Answer, ClientFrame, Notice, ServerFrame, Welcome};
+pub use id::{
+    CellId, Epoch, FencingToken, Instance, Nonce, ReplicaId, RequestNumber, Revision, SessionId,
+};
+pub use lock::{
+    ChangeOfHands, Explanation, HandEnd, HolderView, LockMode, LockRow, Wait, WaiterView,
+};
+pub use node::{Contents, Lifetime, NodeStat};
+pub use operation::{
+    Acknowledged, Acquire, Create, Delete, ListPage, Mutation, Query, QueryResponse, Response, Set,
+};
+pub use path::{Path, PathError};
+pub use refusal::{Refusal, Unavailable};
+pub use sequencer::{Sequencer, SequencerError};
+pub use session::{EndReason, OpenSession, SessionMetadata, SessionView};
+pub use time::{CellTime, Moment};
+
+mod status;
+pub use status::{CellStatus, MemberStatus, Role};

@@ -1,0 +1,83 @@
+//! Everything that can grow has its bound here, with its unit in its name.
+
+/// Longest node name, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Deepest path, counting names below `/ls/<cell>`.
+pub const PATH_DEPTH_MAX: usize = 32;
+/// Longest whole path, in bytes.
+pub const PATH_BYTES_MAX: usize = 1_024;
+/// Largest node contents, in bytes.
+pub const CONTENTS_BYTES_MAX: usize = 256 * 1_024;
+/// Most nodes in a cell.
+pub const NODES_MAX: u64 = 4_000_000;
+/// Most bytes of contents in a cell.
+pub const CONTENTS_TOTAL_BYTES_MAX: u64 = 4 * 1_024 * 1_024 * 1_024;
+/// Most nodes that one recursive delete may remove.
+pub const DELETE_NODES_MAX: u64 = 1_000;
+/// Most entries in one page of a listing.
+pub const LIST_PAGE_MAX: u32 = 1_000;
+/// Entries in a page when the caller does not say.
+pub const LIST_PAGE_DEFAULT: u32 = 200;
+
+/// Most sessions in a cell.
+pub const SESSIONS_MAX: u64 = 200_000;
+/// Shortest lease that a session may ask for, in milliseconds.
+pub const LEASE_MS_MIN: u64 = 2_000;
+/// Longest lease that a session may ask for, in milliseconds.
+pub const LEASE_MS_MAX: u64 = 120_000;
+/// Lease granted when the client does not say, in milliseconds.
+pub const LEASE_MS_DEFAULT: u64 = 12_000;
+/// Grace period of a client in jeopardy when it does not say, in milliseconds.
+pub const GRACE_MS_DEFAULT: u64 = 45_000;
+/// Bound for the drift between two clocks' rates, in parts per thousand: what a client takes off
+/// its lease, and what a candidate for mastership adds to its wait.
+pub const CLOCK_DRIFT_PER_MILLE: u64 = 10;
+/// Longest session name, host, program or principal, in bytes.
+pub const LABEL_BYTES_MAX: usize = 255;
+/// Most outcomes that the cell keeps for a session until the client acknowledges them.
+pub const OUTCOMES_PER_SESSION_MAX: u64 = 4_096;
+/// Most separate ranges in one acknowledgement.
+pub const ACKNOWLEDGED_RANGES_MAX: usize = 1_024;
+/// Most locks that one session may hold.
+pub const LOCKS_PER_SESSION_MAX: u64 = 100_000;
+/// Most ephemeral nodes that one session may hold open.
+pub const EPHEMERALS_PER_SESSION_MAX: u64 = 100_000;
+
+/// Longest lock-delay, in milliseconds.
+pub const LOCK_DELAY_MS_MAX: u64 = 60_000;
+/// Most waiters in one lock's queue.
+pub const WAITERS_PER_LOCK_MAX: u64 = 10_000;
+/// Most holders of one shared lock.
+pub const SHARED_HOLDERS_PER_LOCK_MAX: u64 = 10_000;
+/// Changes of hands that `explain` remembers for each lock.
+pub const CHANGES_OF_HANDS_MAX: usize = 16;
+/// Holders or waiters that one `explain` lists; the counts are always whole.
+pub const EXPLAIN_ROWS_MAX: usize = 100;
+
+/// Largest frame of the `Attach` stream and largest peer message, in bytes.
+pub const FRAME_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// Most client streams on one replica.
+pub const STREAMS_MAX: usize = 20_000;
+/// Most sessions attached to one stream.
+pub const SESSIONS_PER_STREAM_MAX: usize = 20_000;
+/// Most mutations of one stream that the master has admitted and not yet answered, waits excepted.
+pub const IN_FLIGHT_PER_STREAM_MAX: usize = 4_096;
+/// Most mutations that the master has admitted and not yet proposed or seen applied.
+pub const IN_FLIGHT_MAX: usize = 65_536;
+/// Most commands in one log entry.
+pub const BATCH_COMMANDS_MAX: usize = 1_024;
+/// Most bytes of commands in one log entry (one command may be larger by itself).
+pub const BATCH_BYTES_MAX: usize = 1_024 * 1_024;
+
+/// Tokens stay below this, so that they are exact in a double and in JSON.
+pub const TOKEN_LIMIT: u64 = 1 << 53;
+
+/// Largest cell: five replicas.
+pub const REPLICAS_MAX: usize = 5;
+
+const _: () = assert!(NAME_BYTES_MAX < PATH_BYTES_MAX);
+const _: () = assert!(LEASE_MS_MIN < LEASE_MS_DEFAULT && LEASE_MS_DEFAULT < LEASE_MS_MAX);
+const _: () = assert!(CONTENTS_BYTES_MAX + PATH_BYTES_MAX < BATCH_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX + CONTENTS_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(ACKNOWLEDGED_RANGES_MAX * 16 < CONTENTS_BYTES_MAX);
+const _: () = assert!(LIST_PAGE_DEFAULT <= LIST_PAGE_MAX);

@@ -1,0 +1,109 @@
+//! What the log says: entries, batches, commands.
+//!
+//! These types are written to disk and sent between replicas, so variants and fields are only ever
+//! added at the end, above the feature level that they need.
+
+use cotter_types::{
+    Acknowledged, CellTime, Epoch, Mutation, OpenSession, ReplicaId, RequestNumber, SessionId,
+};
+use serde::{Deserialize, Serialize};
+
+/// One entry of the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// Commands of a master.
+    Batch(Batch),
+    /// A master renews its lease.
+    Renew {
+        /// The master's epoch.
+        epoch: Epoch,
+        /// Rises with every attempt of the epoch.
+        attempt: u64,
+    },
+    /// A replica takes mastership over. Accepted only if no renewal came after `last_seen`.
+    TakeOver {
+        /// Who.
+        replica: ReplicaId,
+        /// Tells this attempt from others of the same replica: its boot number and a count.
+        attempt: (u64, u64),
+        /// The mastership sequence after which the replica has waited out the lease.
+        last_seen: u64,
+    },
+    /// A master lays its mastership down, so that the next need not wait out its lease.
+    Resign {
+        /// The master's epoch.
+        epoch: Epoch,
+    },
+    /// Ends a chapter. Not proposed at this feature level.
+    Seal {
+        /// The next chapter's number.
+        next_chapter: u64,
+    },
+}
+
+/// What a cell is born with: the same on all members, in each one's data directory rather than in
+/// the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Genesis {
+    /// The cell's id.
+    pub cell_id: cotter_types::CellId,
+    /// The cell's name.
+    pub cell: String,
+    /// The first fencing token is above this: Unix time in microseconds at initialisation.
+    pub token_floor: u64,
+}
+
+/// When a batch was proposed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Cell time. `apply` takes the larger of this and the last one.
+    pub time: CellTime,
+    /// The master's wall clock, in milliseconds since 1970. For display only.
+    pub wall_ms: u64,
+}
+
+/// Commands that one master proposed together. Applied in order, all in one revision range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The master's epoch. A batch of another epoch than the standing one does nothing.
+    pub epoch: Epoch,
+    /// Rises with every batch of the epoch. A batch not above the last one does nothing.
+    pub sequence: u64,
+    /// When it was proposed.
+    pub stamp: Stamp,
+    /// The commands. An empty list only moves time.
+    pub commands: Vec<Command>,
+}
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Opens a session.
+    Open {
+        /// What the client asked for. The lease is already the granted one.
+        open: OpenSession,
+        /// Who it is, as the door established it.
+        principal: String,
+    },
+    /// A session's mutation.
+    Mutate {
+        /// The session.
+        session: SessionId,
+        /// Its number.
+        number: RequestNumber,
+        /// What the client needs no more.
+        acknowledged: Acknowledged,
+        /// What to do.
+        mutation: Mutation,
+    },
+    /// Ends a session whose lease ran out.
+    Expire {
+        /// The session.
+        session: SessionId,
+    },
+    /// Raises the feature level.
+    RaiseFeatureLevel {
+        /// The new level.
+        level: u32,
+    },
+}

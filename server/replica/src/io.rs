@@ -1,0 +1,163 @@
+//! What goes into a replica and what comes out: closed enums, and one law of use.
+//!
+//! The law: any number of [`Replica::handle`](crate::Replica::handle), then one
+//! [`Replica::end_turn`](crate::Replica::end_turn), which makes everything durable, then
+//! [`Replica::poll`](crate::Replica::poll) until it has nothing more, then wait for the next input
+//! or until [`Replica::next_wake`](crate::Replica::next_wake). The driver, the simulator and the
+//! golden scripts all obey it.
+
+use crate::log::{LogFault, Payload};
+use cotter_types::{ClientFrame, Epoch, ReplicaId, ServerFrame};
+use omnipaxos::messages::Message;
+use serde::{Deserialize, Serialize};
+
+/// Names a client stream for as long as the replica runs; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// Something that happened to the replica.
+#[derive(Debug)]
+pub enum Input {
+    /// A link to a peer stands (again): everything sent before on another one may be lost.
+    PeerConnected {
+        /// The peer.
+        peer: ReplicaId,
+        /// The highest feature level its program knows.
+        feature_level_max: u32,
+    },
+    /// The link to a peer is gone.
+    PeerLost {
+        /// The peer.
+        peer: ReplicaId,
+    },
+    /// A message of a peer, in order and no older than the last one: the link has checked it.
+    Peer {
+        /// Who sent it.
+        from: ReplicaId,
+        /// What it says.
+        message: PeerMessage,
+    },
+    /// A client opened a stream.
+    StreamOpened {
+        /// The stream.
+        stream: StreamId,
+        /// Who is at the other end, as the door established it.
+        principal: String,
+    },
+    /// A client stream is gone.
+    StreamClosed {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// A frame of a client.
+    Frame {
+        /// The stream that it came on.
+        stream: StreamId,
+        /// What it says.
+        frame: ClientFrame,
+    },
+    /// Lay mastership down and take none any more: the process is about to stop.
+    Retire,
+}
+
+/// What replicas say to each other.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// A message of OmniPaxos.
+    Paxos(Message<Payload>),
+}
+
+/// Something that the driver must do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a message to a peer, in order. What cannot be sent is dropped.
+    Peer {
+        /// To whom.
+        to: ReplicaId,
+        /// What.
+        message: PeerMessage,
+    },
+    /// Send a frame to a client, in order. A stream whose buffer is full is closed.
+    Frame {
+        /// The stream.
+        stream: StreamId,
+        /// What.
+        frame: ServerFrame,
+    },
+    /// Close a stream, after what was sent on it before.
+    CloseStream {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Something worth a line in the log.
+    Log(Happening),
+}
+
+/// What people who run the cell want to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// The replica's log was read and its state rebuilt.
+    Recovered {
+        /// Entries applied.
+        applied: u64,
+    },
+    /// This replica is the master.
+    BecameMaster {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Sessions whose leases it extended.
+        sessions: u64,
+    },
+    /// This replica is master no more.
+    SteppedDown {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Another replica is the master.
+    NewMaster {
+        /// Who.
+        replica: ReplicaId,
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// The replica's own loop stood still; sessions get that time back.
+    Stalled {
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
+    /// A session's lease ran out.
+    SessionExpired {
+        /// The session.
+        session: cotter_types::SessionId,
+        /// Its name.
+        name: String,
+    },
+    /// The log's periodic digest, for comparison among replicas.
+    Digest {
+        /// Entries applied.
+        applied: u64,
+        /// Of the whole state.
+        digest: u128,
+    },
+}
+
+/// This replica is broken and must stop; nothing more may be asked of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Its log failed.
+    #[error(transparent)]
+    Log(#[from] LogFault),
+    /// A log entry cannot be read by this version.
+    #[error("log entry {index} is not understood by this version: {why}")]
+    UnknownEntry {
+        /// Its index.
+        index: u64,
+        /// Why.
+        why: String,
+    },
+    /// An invariant is broken.
+    #[error("invariant broken: {0}")]
+    Invariant(String),
+}

@@ -1,0 +1,1 @@
+//! The replica daemon: storage, links, the public API, configuration.

@@ -1,0 +1,1 @@
+//! The proof: simulator, checkers, golden scripts, real processes.
