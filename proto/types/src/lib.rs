@@ -8,6 +8,7 @@
 mod frame;
 mod id;
 pub mod limits;
+pub mod mutation;
 mod lock;
 mod node;
 mod operation;
