@@ -1,1 +1,3 @@
 //! The replica daemon: storage, links, the public API, configuration.
+
+pub mod storage;

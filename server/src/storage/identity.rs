@@ -1,0 +1,75 @@
+//! Who a replica is: the certificate of its cell and its own part in it.
+
+use cotter_types::{CellId, FencingToken, ReplicaId};
+use serde::{Deserialize, Serialize};
+
+/// A member of a cell, as the cell was born with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertifiedMember {
+    /// The replica.
+    pub id: ReplicaId,
+    /// Its disk: drawn at random when its data directory was made.
+    pub incarnation: u64,
+    /// Where clients reach it.
+    pub client_address: String,
+    /// Where the other replicas reach it.
+    pub peer_address: String,
+}
+
+/// What all members of a cell agree on when it is born.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The cell, drawn at random.
+    pub cell_id: CellId,
+    /// What people call it.
+    pub cell_name: String,
+    /// The first fencing token is above this: the time of birth, in microseconds since 1970.
+    pub token_floor: FencingToken,
+    /// All members, this replica included.
+    pub members: Vec<CertifiedMember>,
+}
+
+/// How far the birth of the cell has come, as this replica knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CellState {
+    /// Not every member is known to hold the certificate. Nothing may be voted on.
+    Forming,
+    /// Every member holds it.
+    Born,
+}
+
+/// Who a replica is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The cell that it belongs to.
+    pub certificate: Certificate,
+    /// Which member it is.
+    pub replica: ReplicaId,
+    /// Its disk, as the certificate names it.
+    pub incarnation: u64,
+    /// How far the birth of the cell has come.
+    pub state: CellState,
+}
+
+impl Identity {
+    /// Tells why the identity contradicts itself, if it does.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        let members = &self.certificate.members;
+        for (at, member) in members.iter().enumerate() {
+            if members[..at].iter().any(|other| other.id == member.id) {
+                return Some(format!("the certificate names replica {} twice", member.id));
+            }
+        }
+        match members.iter().find(|member| member.id == self.replica) {
+            None => Some(format!(
+                "the certificate does not name replica {}",
+                self.replica
+            )),
+            Some(member) if member.incarnation != self.incarnation => Some(format!(
+                "the certificate names replica {} with another incarnation",
+                self.replica
+            )),
+            Some(_) => None,
+        }
+    }
+}

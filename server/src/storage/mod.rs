@@ -1,0 +1,50 @@
+//! What a replica keeps on disk: its identity and the log of the present chapter.
+//!
+//! Everything goes through [`Files`], a seam small enough that a simulator can stand in for the
+//! disk and lose, tear and corrupt exactly what a disk can ([`SimFiles`]); the daemon uses
+//! [`OsFiles`]. [`SegmentedLog`] is the log behind consensus, [`DataDirectory`] the rest: who this
+//! replica is, how often it was started, where it died.
+//!
+//! The layout of a data directory:
+//!
+//! ```text
+//! identity             certificate of the cell, own id and incarnation, forming or born
+//! boot                 how often the replica was started
+//! deaths               log indices at which applying an entry killed the replica
+//! lock                 held by the running daemon
+//! chapter-00000001/    the log of one chapter
+//!   segment-00000001   …
+//!   reserved           the next segment, allocated ahead
+//! ```
+//!
+//! Nothing here ever repairs in silence, goes on after a failed write or sync, or lets what was
+//! damaged pass for what is merely unfinished.
+
+mod consensus_storage;
+mod data_directory;
+mod deaths;
+mod entry_index;
+mod files;
+mod identity;
+mod log;
+mod log_settings;
+mod operation;
+mod os_files;
+mod record;
+mod recovery;
+mod sealed_file;
+mod segment;
+mod sim_disk;
+mod sim_files;
+
+pub use data_directory::{DataDirectory, DirectoryError};
+pub use deaths::Deaths;
+pub use files::Files;
+pub use identity::{CellState, Certificate, CertifiedMember, Identity};
+pub use log::SegmentedLog;
+pub use log_settings::{
+    CACHE_BYTES_DEFAULT, LogIdentity, LogSettings, OpenError, OpenReport, SEGMENT_BYTES_DEFAULT,
+    SEGMENT_BYTES_MIN, TornTail,
+};
+pub use os_files::OsFiles;
+pub use sim_files::SimFiles;

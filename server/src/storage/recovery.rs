@@ -1,0 +1,285 @@
+//! Reads a log back from its segments and tells what is unfinished from what is damaged.
+//!
+//! A crash can leave only the end of the last segment unfinished: a new segment gets its name after
+//! the one before, and its own beginning, are durable. So a record that does not fit is an
+//! unfinished end only in the last segment, and only if nothing behind it proves that it had been
+//! durable (see [`record::find_proof_of_flush`]). That end is cleared, and reported. Everything else
+//! is corruption, and the log stays as it was found.
+//!
+//! Caveat: a whole flushed batch that is lost at the very end, with the mark behind it, looks like
+//! one that was never written. A mark follows each sync within the same call, so this takes a power
+//! cut right after the sync and damage to the same place.
+
+use super::Files;
+use super::entry_index::EntryIndex;
+use super::log_settings::{LogIdentity, LogSettings, OpenError, OpenReport, TornTail};
+use super::operation::{SegmentState, decode, decode_state};
+use super::record::{self, BODY_BYTES_MAX, Kind, Record};
+use super::segment::{
+    FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number,
+};
+use std::io;
+
+/// Longest file that is taken for a segment, in bytes.
+pub(super) const SEGMENT_FILE_BYTES_MAX: u64 = BODY_BYTES_MAX as u64 + 4_096;
+
+/// A log that was read back, and where its next record goes.
+#[derive(Debug)]
+pub(super) struct Recovered<F: Files> {
+    pub(super) index: EntryIndex,
+    pub(super) file: F::File,
+    pub(super) segment: u64,
+    pub(super) segment_bytes: u64,
+    pub(super) end: u64,
+    pub(super) sequence: u64,
+    pub(super) checksum: u32,
+    pub(super) report: OpenReport,
+}
+
+/// Reads the whole log.
+pub(super) fn recover<F: Files>(
+    files: &F,
+    identity: LogIdentity,
+    settings: &LogSettings,
+) -> Result<Recovered<F>, OpenError> {
+    let count = count_segments(files)?;
+    files.sync_directory()?;
+    let mut reader = SegmentReader {
+        salt: identity.salt(),
+        segment: 0,
+        sequence: 0,
+        checksum: 0,
+        index: EntryIndex::new(settings.cache_bytes),
+        records: 0,
+    };
+    let (mut file, mut bytes) = read_segment(files, 1)?;
+    let mut header = read_header(&bytes, 1, identity)?;
+    let mut torn = None;
+    let mut end;
+    loop {
+        reader.begin(&header)?;
+        end = SEGMENT_HEADER_BYTES;
+        if header.number == count {
+            if let Err(why) = reader.read_records(&bytes, &mut end, None)? {
+                torn = reader.judge_tail(&bytes, end, why)?;
+            }
+            break;
+        }
+        let (next_file, next_bytes) = read_segment(files, header.number + 1)?;
+        let next_header = read_header(&next_bytes, header.number + 1, identity)?;
+        if let Err(why) = reader.read_records(&bytes, &mut end, Some(next_header.first_sequence))? {
+            return Err(reader.corrupt(end, why));
+        }
+        (file, bytes, header) = (next_file, next_bytes, next_header);
+    }
+    if let Some(torn) = &torn {
+        let zeros = vec![0; torn.bytes as usize];
+        files.write_at(&file, torn.offset, &zeros)?;
+        files.sync_data(&file)?;
+    }
+    Ok(Recovered {
+        index: reader.index,
+        segment: count,
+        segment_bytes: bytes.len() as u64,
+        end: end as u64,
+        sequence: reader.sequence,
+        checksum: reader.checksum,
+        report: OpenReport {
+            segments: count,
+            records: reader.records,
+            torn,
+        },
+        file,
+    })
+}
+
+/// Counts the segments and checks that none is missing.
+fn count_segments<F: Files>(files: &F) -> Result<u64, OpenError> {
+    let names = match files.list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        names => names?,
+    };
+    let mut numbers: Vec<u64> = names
+        .iter()
+        .filter_map(|name| segment_number(name))
+        .collect();
+    numbers.sort_unstable();
+    for (number, expected) in numbers.iter().zip(1..) {
+        if *number != expected {
+            let why = "the segment is missing".to_owned();
+            return Err(OpenError::Corrupt {
+                segment: expected,
+                offset: 0,
+                why,
+            });
+        }
+    }
+    match numbers.last() {
+        Some(last) => Ok(*last),
+        None => Err(OpenError::Missing(files.location())),
+    }
+}
+
+/// Opens a segment and reads all of it, after a sync: the page cache may show what a sync that
+/// failed in an earlier life did not keep.
+fn read_segment<F: Files>(files: &F, number: u64) -> Result<(F::File, Vec<u8>), OpenError> {
+    let file = files.open(&segment_name(number))?;
+    files.sync_data(&file)?;
+    let length = files.length(&file)?;
+    if length > SEGMENT_FILE_BYTES_MAX {
+        let why = format!("the segment has {length} bytes, more than any can have");
+        return Err(OpenError::Corrupt {
+            segment: number,
+            offset: 0,
+            why,
+        });
+    }
+    let mut bytes = vec![0; length as usize];
+    files.read_exact_at(&file, 0, &mut bytes)?;
+    Ok((file, bytes))
+}
+
+fn read_header(
+    bytes: &[u8],
+    number: u64,
+    identity: LogIdentity,
+) -> Result<SegmentHeader, OpenError> {
+    let corrupt = |why: &str| OpenError::Corrupt {
+        segment: number,
+        offset: 0,
+        why: why.to_owned(),
+    };
+    let header = SegmentHeader::decode(bytes).map_err(|fault| match fault {
+        HeaderFault::Damaged(why) => corrupt(why),
+        HeaderFault::Version(found) => OpenError::Version {
+            found,
+            known: FORMAT_VERSION,
+        },
+    })?;
+    if header.identity != identity {
+        return Err(OpenError::Foreign {
+            segment: number,
+            found: header.identity,
+            expected: identity,
+        });
+    }
+    if header.number != number {
+        return Err(corrupt("the segment has another number than its name says"));
+    }
+    Ok(header)
+}
+
+/// Walks along the chain of records.
+struct SegmentReader {
+    salt: u32,
+    segment: u64,
+    /// Sequence of the next record.
+    sequence: u64,
+    /// Checksum of the last record.
+    checksum: u32,
+    index: EntryIndex,
+    records: u64,
+}
+
+impl SegmentReader {
+    fn corrupt(&self, offset: usize, why: &str) -> OpenError {
+        OpenError::Corrupt {
+            segment: self.segment,
+            offset: offset as u64,
+            why: format!("{why} (record {})", self.sequence),
+        }
+    }
+
+    /// Checks that a segment goes on where the one before ended.
+    fn begin(&mut self, header: &SegmentHeader) -> Result<(), OpenError> {
+        self.segment = header.number;
+        if header.first_sequence != self.sequence || header.previous_checksum != self.checksum {
+            return Err(self.corrupt(0, "the segment does not follow the one before"));
+        }
+        Ok(())
+    }
+
+    /// Reads records from `at` on, up to the sequence `until` or to the first that does not fit,
+    /// for which the inner error says why; `at` is where reading ended then.
+    fn read_records(
+        &mut self,
+        bytes: &[u8],
+        at: &mut usize,
+        until: Option<u64>,
+    ) -> Result<Result<(), &'static str>, OpenError> {
+        while until != Some(self.sequence) {
+            let record = match record::read(&bytes[*at..], self.salt) {
+                Ok(record) => record,
+                Err(why) => return Ok(Err(why)),
+            };
+            if record.link.sequence != self.sequence {
+                return Ok(Err("a record stands where another belongs"));
+            }
+            if record.link.previous != self.checksum {
+                return Ok(Err("a record does not follow the one before"));
+            }
+            // From here on nothing can be an unfinished write: the bytes are what was written.
+            self.take(&record, *at)
+                .map_err(|why| self.corrupt(*at, &why))?;
+            *at += record.total_bytes();
+            self.sequence += 1;
+            self.checksum = record.checksum;
+            self.records += 1;
+        }
+        Ok(Ok(()))
+    }
+
+    fn take(&mut self, record: &Record<'_>, at: usize) -> Result<(), String> {
+        let begins_segment = at == SEGMENT_HEADER_BYTES;
+        if (record.kind == Kind::State) != begins_segment {
+            return Err("a state record belongs at the beginning of a segment".to_owned());
+        }
+        match record.kind {
+            Kind::State => self.take_state(decode_state(record.body)?),
+            Kind::Mark if record.body.is_empty() => Ok(()),
+            Kind::Mark => Err("a mark has contents".to_owned()),
+            Kind::Operations => {
+                let (changes, starts) = decode(record.body)?;
+                if let Some(why) = self.index.refusal(&changes) {
+                    return Err(why);
+                }
+                let body = at + record::HEADER_BYTES;
+                let starts: Vec<u32> = starts.iter().map(|start| (body + start) as u32).collect();
+                self.index.apply(changes, self.segment as u32, &starts);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_state(&self, state: SegmentState) -> Result<(), String> {
+        if state == self.index.state() {
+            return Ok(());
+        }
+        Err("the state that the segment begins with is not what the records add up to".to_owned())
+    }
+
+    /// Judges what is behind the last record that fits: nothing, an unfinished end, or damage.
+    fn judge_tail(
+        &self,
+        bytes: &[u8],
+        end: usize,
+        why: &str,
+    ) -> Result<Option<TornTail>, OpenError> {
+        let rest = &bytes[end..];
+        if end == SEGMENT_HEADER_BYTES {
+            return Err(self.corrupt(end, why));
+        }
+        let Some(last) = rest.iter().rposition(|byte| *byte != 0) else {
+            return Ok(None);
+        };
+        if let Some((_, proof)) = record::find_proof_of_flush(rest, self.salt, self.sequence) {
+            let why = format!("{why}, though record {proof} shows that it had been durable");
+            return Err(self.corrupt(end, &why));
+        }
+        Ok(Some(TornTail {
+            segment: self.segment,
+            offset: end as u64,
+            bytes: last as u64 + 1,
+        }))
+    }
+}
