@@ -9,8 +9,9 @@ use crate::{ReplicaId, RequestNumber, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// A request was understood and decided, and the answer is no.
+///
+/// Deliberately exhaustive: the mapping to the wire and to statuses must name every one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[non_exhaustive]
 pub enum Refusal {
     /// There is no node at the path.
     #[error("{path} does not exist")]

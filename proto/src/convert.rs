@@ -1,0 +1,19 @@
+//! Conversions between messages and values, one file for each `.proto` file.
+//!
+//! Encoding destructures its value without `..`, so that a new field must be thought about.
+
+mod attach;
+mod lock;
+mod node;
+mod operation;
+mod refusal;
+mod session;
+mod status;
+
+/// Converts every element.
+fn all<M, T>(messages: Vec<M>) -> Result<Vec<T>, T::Error>
+where
+    T: TryFrom<M>,
+{
+    messages.into_iter().map(T::try_from).collect()
+}

@@ -1,0 +1,490 @@
+//! `operation.proto`.
+
+use super::lock::mode;
+use super::node::{lifetime, optional_lifetime, stat};
+use crate::v1;
+use crate::wire::{
+    WireError, WireProblem, bounded, contents, contents_bytes, missing, path, required, wrong,
+};
+use cotter_types::limits::{ACKNOWLEDGED_RANGES_MAX, NAME_BYTES_MAX};
+use cotter_types::{
+    Acknowledged, Acquire, Create, Delete, Instance, ListPage, Mutation, Query, QueryResponse,
+    RequestNumber, Response, Revision, SessionId, Set,
+};
+
+impl From<Create> for v1::Create {
+    fn from(create: Create) -> Self {
+        let Create {
+            path,
+            contents,
+            lifetime,
+            parents,
+            exclusive,
+        } = create;
+        Self {
+            path: path.as_str().to_owned(),
+            contents: contents_bytes(contents),
+            lifetime: v1::Lifetime::from(lifetime).into(),
+            parents,
+            exclusive,
+        }
+    }
+}
+
+impl TryFrom<v1::Create> for Create {
+    type Error = WireError;
+
+    fn try_from(message: v1::Create) -> Result<Self, WireError> {
+        Ok(Self {
+            path: path(&message.path, "Create.path")?,
+            contents: contents(&message.contents),
+            lifetime: lifetime(message.lifetime, "Create.lifetime")?,
+            parents: message.parents,
+            exclusive: message.exclusive,
+        })
+    }
+}
+
+impl From<Set> for v1::Set {
+    fn from(set: Set) -> Self {
+        let Set {
+            path,
+            contents,
+            if_content_generation,
+            if_instance,
+        } = set;
+        Self {
+            path: path.as_str().to_owned(),
+            contents: contents_bytes(contents),
+            if_content_generation,
+            if_instance: if_instance.map(|instance| instance.0),
+        }
+    }
+}
+
+impl TryFrom<v1::Set> for Set {
+    type Error = WireError;
+
+    fn try_from(message: v1::Set) -> Result<Self, WireError> {
+        Ok(Self {
+            path: path(&message.path, "Set.path")?,
+            contents: contents(&message.contents),
+            if_content_generation: message.if_content_generation,
+            if_instance: message.if_instance.map(Instance),
+        })
+    }
+}
+
+impl From<Delete> for v1::Delete {
+    fn from(delete: Delete) -> Self {
+        let Delete {
+            path,
+            recursive,
+            if_content_generation,
+            if_instance,
+        } = delete;
+        Self {
+            path: path.as_str().to_owned(),
+            recursive,
+            if_content_generation,
+            if_instance: if_instance.map(|instance| instance.0),
+        }
+    }
+}
+
+impl TryFrom<v1::Delete> for Delete {
+    type Error = WireError;
+
+    fn try_from(message: v1::Delete) -> Result<Self, WireError> {
+        Ok(Self {
+            path: path(&message.path, "Delete.path")?,
+            recursive: message.recursive,
+            if_content_generation: message.if_content_generation,
+            if_instance: message.if_instance.map(Instance),
+        })
+    }
+}
+
+impl From<Acquire> for v1::Acquire {
+    fn from(acquire: Acquire) -> Self {
+        let Acquire {
+            path,
+            mode,
+            wait,
+            lock_delay_ms,
+            conflict_notice,
+            create,
+        } = acquire;
+        Self {
+            path: path.as_str().to_owned(),
+            mode: v1::LockMode::from(mode).into(),
+            wait: Some(wait.into()),
+            lock_delay_ms,
+            conflict_notice,
+            create: create
+                .map_or(v1::Lifetime::Unspecified, v1::Lifetime::from)
+                .into(),
+        }
+    }
+}
+
+impl TryFrom<v1::Acquire> for Acquire {
+    type Error = WireError;
+
+    fn try_from(message: v1::Acquire) -> Result<Self, WireError> {
+        Ok(Self {
+            path: path(&message.path, "Acquire.path")?,
+            mode: mode(message.mode, "Acquire.mode")?,
+            wait: required(message.wait, "Acquire.wait")?.try_into()?,
+            lock_delay_ms: message.lock_delay_ms,
+            conflict_notice: message.conflict_notice,
+            create: optional_lifetime(message.create, "Acquire.create")?,
+        })
+    }
+}
+
+impl From<Mutation> for v1::Mutation {
+    fn from(mutation: Mutation) -> Self {
+        use v1::mutation::Mutation as Wire;
+        let mutation = match mutation {
+            Mutation::Create(create) => Wire::Create(create.into()),
+            Mutation::Set(set) => Wire::Set(set.into()),
+            Mutation::Delete(delete) => Wire::Delete(delete.into()),
+            Mutation::Unhold { path } => Wire::Unhold(v1::Unhold {
+                path: path.as_str().to_owned(),
+            }),
+            Mutation::Acquire(acquire) => Wire::Acquire(acquire.into()),
+            Mutation::Release { path, number } => Wire::Release(v1::Release {
+                path: path.as_str().to_owned(),
+                number: number.0,
+            }),
+            Mutation::Cancel { number } => Wire::Cancel(v1::Cancel { number: number.0 }),
+            Mutation::Close => Wire::Close(v1::Close {}),
+        };
+        Self {
+            mutation: Some(mutation),
+        }
+    }
+}
+
+impl TryFrom<v1::Mutation> for Mutation {
+    type Error = WireError;
+
+    fn try_from(message: v1::Mutation) -> Result<Self, WireError> {
+        use v1::mutation::Mutation as Wire;
+        Ok(
+            match message
+                .mutation
+                .ok_or_else(|| missing("Mutation.mutation"))?
+            {
+                Wire::Create(create) => Self::Create(create.try_into()?),
+                Wire::Set(set) => Self::Set(set.try_into()?),
+                Wire::Delete(delete) => Self::Delete(delete.try_into()?),
+                Wire::Unhold(unhold) => Self::Unhold {
+                    path: path(&unhold.path, "Unhold.path")?,
+                },
+                Wire::Acquire(acquire) => Self::Acquire(acquire.try_into()?),
+                Wire::Release(release) => Self::Release {
+                    path: path(&release.path, "Release.path")?,
+                    number: RequestNumber(release.number),
+                },
+                Wire::Cancel(cancel) => Self::Cancel {
+                    number: RequestNumber(cancel.number),
+                },
+                Wire::Close(v1::Close {}) => Self::Close,
+            },
+        )
+    }
+}
+
+impl From<Query> for v1::Query {
+    fn from(query: Query) -> Self {
+        use v1::query as w;
+        let query = match query {
+            Query::Get { path } => w::Query::Get(w::Get {
+                path: path.as_str().to_owned(),
+            }),
+            Query::Stat { path } => w::Query::Stat(w::Stat {
+                path: path.as_str().to_owned(),
+            }),
+            Query::List { path, after, limit } => w::Query::List(w::List {
+                path: path.as_str().to_owned(),
+                after,
+                limit,
+            }),
+            Query::Explain { path } => w::Query::Explain(w::Explain {
+                path: path.as_str().to_owned(),
+            }),
+            Query::Locks {
+                within,
+                after,
+                limit,
+            } => w::Query::Locks(w::Locks {
+                within: within.as_str().to_owned(),
+                after: after.map(|path| path.as_str().to_owned()),
+                limit,
+            }),
+            Query::Sessions { after, limit } => w::Query::Sessions(w::Sessions {
+                after: after.0,
+                limit,
+            }),
+            Query::CheckSequencer { sequencer } => w::Query::CheckSequencer(w::CheckSequencer {
+                sequencer: Some(sequencer.into()),
+            }),
+            Query::Status => w::Query::Status(w::Status {}),
+        };
+        Self { query: Some(query) }
+    }
+}
+
+impl TryFrom<v1::Query> for Query {
+    type Error = WireError;
+
+    fn try_from(message: v1::Query) -> Result<Self, WireError> {
+        use v1::query as w;
+        Ok(match message.query.ok_or_else(|| missing("Query.query"))? {
+            w::Query::Get(get) => Self::Get {
+                path: path(&get.path, "Query.Get.path")?,
+            },
+            w::Query::Stat(stat) => Self::Stat {
+                path: path(&stat.path, "Query.Stat.path")?,
+            },
+            w::Query::List(list) => Self::List {
+                path: path(&list.path, "Query.List.path")?,
+                after: bounded(list.after, NAME_BYTES_MAX, "Query.List.after")?,
+                limit: list.limit,
+            },
+            w::Query::Explain(explain) => Self::Explain {
+                path: path(&explain.path, "Query.Explain.path")?,
+            },
+            w::Query::Locks(locks) => Self::Locks {
+                within: path(&locks.within, "Query.Locks.within")?,
+                after: locks
+                    .after
+                    .map(|after| path(&after, "Query.Locks.after"))
+                    .transpose()?,
+                limit: locks.limit,
+            },
+            w::Query::Sessions(sessions) => Self::Sessions {
+                after: SessionId(sessions.after),
+                limit: sessions.limit,
+            },
+            w::Query::CheckSequencer(check) => Self::CheckSequencer {
+                sequencer: required(check.sequencer, "Query.CheckSequencer.sequencer")?
+                    .try_into()?,
+            },
+            w::Query::Status(w::Status {}) => Self::Status,
+        })
+    }
+}
+
+impl From<Response> for v1::Response {
+    fn from(response: Response) -> Self {
+        use v1::response as w;
+        let response = match response {
+            Response::Done => w::Response::Done(w::Done {}),
+            Response::Created { created, stat } => w::Response::Created(w::Created {
+                created,
+                stat: Some(stat.into()),
+            }),
+            Response::Written { stat } => w::Response::Written(w::Written {
+                stat: Some(stat.into()),
+            }),
+            Response::Deleted { nodes } => w::Response::Deleted(w::Deleted { nodes }),
+            Response::Acquired {
+                sequencer,
+                waited_ms,
+            } => w::Response::Acquired(w::Acquired {
+                sequencer: Some(sequencer.into()),
+                waited_ms,
+            }),
+        };
+        Self {
+            response: Some(response),
+        }
+    }
+}
+
+impl TryFrom<v1::Response> for Response {
+    type Error = WireError;
+
+    fn try_from(message: v1::Response) -> Result<Self, WireError> {
+        use v1::response as w;
+        Ok(
+            match message
+                .response
+                .ok_or_else(|| missing("Response.response"))?
+            {
+                w::Response::Done(w::Done {}) => Self::Done,
+                w::Response::Created(created) => Self::Created {
+                    created: created.created,
+                    stat: stat(created.stat, "Response.Created.stat")?,
+                },
+                w::Response::Written(written) => Self::Written {
+                    stat: stat(written.stat, "Response.Written.stat")?,
+                },
+                w::Response::Deleted(w::Deleted { nodes }) => Self::Deleted { nodes },
+                w::Response::Acquired(acquired) => Self::Acquired {
+                    sequencer: required(acquired.sequencer, "Response.Acquired.sequencer")?
+                        .try_into()?,
+                    waited_ms: acquired.waited_ms,
+                },
+            },
+        )
+    }
+}
+
+impl From<QueryResponse> for v1::QueryResponse {
+    fn from(response: QueryResponse) -> Self {
+        use v1::query_response as w;
+        let response = match response {
+            QueryResponse::Node {
+                contents,
+                stat,
+                revision,
+            } => w::Response::Node(w::Node {
+                contents: contents_bytes(contents),
+                stat: Some(stat.into()),
+                revision: revision.0,
+            }),
+            QueryResponse::Stat { stat, revision } => w::Response::Stat(w::Stat {
+                stat: Some(stat.into()),
+                revision: revision.0,
+            }),
+            QueryResponse::List { page, revision } => w::Response::List(list(page, revision)),
+            QueryResponse::Explain(explanation) => w::Response::Explain((*explanation).into()),
+            QueryResponse::Locks { rows, more } => w::Response::Locks(w::Locks {
+                rows: rows.into_iter().map(Into::into).collect(),
+                more,
+            }),
+            QueryResponse::Sessions { rows, more } => w::Response::Sessions(w::Sessions {
+                rows: rows.into_iter().map(Into::into).collect(),
+                more,
+            }),
+            QueryResponse::Sequencer { current } => {
+                w::Response::Sequencer(w::SequencerCheck { current })
+            }
+            QueryResponse::Status(status) => w::Response::Status((*status).into()),
+        };
+        Self {
+            response: Some(response),
+        }
+    }
+}
+
+/// Writes a page of children.
+fn list(page: ListPage, revision: Revision) -> v1::query_response::List {
+    let ListPage { children, more } = page;
+    v1::query_response::List {
+        children: children
+            .into_iter()
+            .map(|(name, stat)| v1::query_response::Child {
+                name,
+                stat: Some(stat.into()),
+            })
+            .collect(),
+        more,
+        revision: revision.0,
+    }
+}
+
+/// Reads a page of children.
+fn list_page(list: v1::query_response::List) -> Result<QueryResponse, WireError> {
+    let child = |child: v1::query_response::Child| {
+        let name = bounded(child.name, NAME_BYTES_MAX, "QueryResponse.Child.name")?;
+        Ok((name, stat(child.stat, "QueryResponse.Child.stat")?))
+    };
+    let children: Result<Vec<_>, WireError> = list.children.into_iter().map(child).collect();
+    Ok(QueryResponse::List {
+        page: ListPage {
+            children: children?,
+            more: list.more,
+        },
+        revision: Revision(list.revision),
+    })
+}
+
+impl TryFrom<v1::QueryResponse> for QueryResponse {
+    type Error = WireError;
+
+    fn try_from(message: v1::QueryResponse) -> Result<Self, WireError> {
+        use v1::query_response as w;
+        Ok(
+            match message
+                .response
+                .ok_or_else(|| missing("QueryResponse.response"))?
+            {
+                w::Response::Node(node) => Self::Node {
+                    contents: contents(&node.contents),
+                    stat: stat(node.stat, "QueryResponse.Node.stat")?,
+                    revision: Revision(node.revision),
+                },
+                w::Response::Stat(message) => Self::Stat {
+                    stat: stat(message.stat, "QueryResponse.Stat.stat")?,
+                    revision: Revision(message.revision),
+                },
+                w::Response::List(list) => list_page(list)?,
+                w::Response::Explain(explanation) => {
+                    Self::Explain(Box::new(explanation.try_into()?))
+                }
+                w::Response::Locks(locks) => Self::Locks {
+                    rows: super::all(locks.rows)?,
+                    more: locks.more,
+                },
+                w::Response::Sessions(sessions) => Self::Sessions {
+                    rows: super::all(sessions.rows)?,
+                    more: sessions.more,
+                },
+                w::Response::Sequencer(w::SequencerCheck { current }) => {
+                    Self::Sequencer { current }
+                }
+                w::Response::Status(status) => Self::Status(Box::new(status.try_into()?)),
+            },
+        )
+    }
+}
+
+impl From<Acknowledged> for v1::Acknowledged {
+    fn from(acknowledged: Acknowledged) -> Self {
+        let Acknowledged { floor, above } = acknowledged;
+        Self {
+            floor: floor.0,
+            above: above
+                .into_iter()
+                .map(|(first, last)| v1::acknowledged::Range {
+                    first: first.0,
+                    last: last.0,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Acknowledged> for Acknowledged {
+    type Error = WireError;
+
+    fn try_from(message: v1::Acknowledged) -> Result<Self, WireError> {
+        const FIELD: &str = "Acknowledged.above";
+        let count = message.above.len();
+        if count > ACKNOWLEDGED_RANGES_MAX {
+            let limit = ACKNOWLEDGED_RANGES_MAX;
+            return Err(wrong(FIELD, WireProblem::TooMany { count, limit }));
+        }
+        let mut end = message.floor;
+        let mut above = Vec::with_capacity(count);
+        for range in message.above {
+            if range.first <= end || range.last < range.first {
+                let problem = WireProblem::Malformed(
+                    "ranges must be above the floor, ascending and apart from each other",
+                );
+                return Err(wrong(FIELD, problem));
+            }
+            end = range.last;
+            above.push((RequestNumber(range.first), RequestNumber(range.last)));
+        }
+        Ok(Self {
+            floor: RequestNumber(message.floor),
+            above,
+        })
+    }
+}
