@@ -1,1 +1,7 @@
-fn main() {}
+//! The `cotter` command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cotter_cli::run()
+}

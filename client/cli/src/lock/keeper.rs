@@ -1,0 +1,320 @@
+//! The keeper: a process of its own that owns a command and ends it when the lock may be lost.
+//!
+//! It exists because the command line can be frozen or killed: a deadline that only the command line
+//! watched would pass unnoticed, and the command would run into the next holder's turn. The keeper
+//! knows nothing of cells. It is told until when the lock is held, again and again, and if it is not
+//! told in time, or the other end of its socket closes, it warns and then kills the command's process
+//! group. Were the keeper itself killed, the command gets its parent's death signal, and the command
+//! line kills the rest of the group.
+//!
+//! It must never block on the command line (which may be frozen), must never take a signal meant for
+//! somebody else (it blocks all of them), and must never outlive what it owns.
+//!
+//! ```text
+//! command line ──socket── keeper ──gate── trampoline → the command
+//! ```
+
+use super::group::{Group, LeaderEvent};
+use super::protocol::{FromKeeper, Lines, ToKeeper, encode, receive_descriptor, send_descriptor};
+use super::schedule::{Due, OnLost, Schedule};
+use crate::clock;
+use cotter_types::Moment;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The clock is compared with what is due at least this often, whatever the timer says.
+const TICK_MS: u8 = 100;
+
+/// What a keeper is started with.
+#[derive(Clone, Debug)]
+pub struct KeeperSettings {
+    /// When to warn and to kill.
+    pub schedule: Schedule,
+    /// Whether the command's group becomes the foreground group of the terminal.
+    pub foreground: bool,
+    /// The command and its arguments; never empty.
+    pub command: Vec<OsString>,
+}
+
+/// Runs a keeper until nobody of the command's group is left. Standard input is its socket.
+///
+/// # Errors
+/// If the command could not even be prepared; it does not run then.
+pub fn run(settings: &KeeperSettings) -> io::Result<()> {
+    SigSet::all().thread_block()?;
+    prctl::set_name(c"cotter-keeper")?;
+    prctl::set_child_subreaper(true)?;
+    let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let input = receive_descriptor(&control)?;
+    let (gate, group) = spawn_trampoline(settings)?;
+    let mut keeper = Keeper::new(settings.schedule, control, group)?;
+    keeper.tell(FromKeeper::Spawned(group.id().as_raw()));
+    if !keeper.wait_for_go()? {
+        return Ok(());
+    }
+    send_descriptor(&gate, input.as_fd())?;
+    drop((gate, input));
+    keeper.keep()
+}
+
+/// Starts the trampoline in a process group of its own. It waits at the gate.
+fn spawn_trampoline(settings: &KeeperSettings) -> io::Result<(UnixStream, Group)> {
+    let (gate, inner) = UnixStream::pair()?;
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0("cotter")
+        .arg("lock-trampoline")
+        .arg(format!("--keeper={}", std::process::id()));
+    if settings.foreground {
+        command.arg("--foreground");
+    }
+    if settings.schedule.on_lost == OnLost::Ignore {
+        command.arg("--outlive");
+    }
+    let child = command
+        .arg("--")
+        .args(&settings.command)
+        .stdin(Stdio::from(OwnedFd::from(inner)))
+        .process_group(0)
+        .spawn()?;
+    let group = i32::try_from(child.id())
+        .ok()
+        .and_then(Group::of)
+        .ok_or_else(|| io::Error::other("the kernel gave an impossible process id"))?;
+    Ok((gate, group))
+}
+
+/// A keeper that has a trampoline or a command.
+struct Keeper {
+    schedule: Schedule,
+    control: UnixStream,
+    lines: Lines,
+    group: Group,
+    children: SignalFd,
+    timer: TimerFd,
+    /// The end of the belief that the lock is held.
+    deadline: Moment,
+    /// Since when nothing extends the belief: the command line has died, or the command has ended.
+    given_up: Option<Moment>,
+    control_closed: bool,
+    warned: bool,
+    killed: bool,
+    leader_ended: bool,
+}
+
+impl Keeper {
+    fn new(schedule: Schedule, control: UnixStream, group: Group) -> io::Result<Self> {
+        let mut child_signal = SigSet::empty();
+        child_signal.add(Signal::SIGCHLD);
+        control.set_nonblocking(true)?;
+        Ok(Self {
+            schedule,
+            control,
+            lines: Lines::default(),
+            group,
+            children: SignalFd::with_flags(
+                &child_signal,
+                SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+            )?,
+            timer: TimerFd::new(
+                ClockId::CLOCK_BOOTTIME,
+                TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
+            )?,
+            deadline: Moment::NEVER,
+            given_up: None,
+            control_closed: false,
+            warned: false,
+            killed: false,
+            leader_ended: false,
+        })
+    }
+
+    /// Waits until the command may begin. Returns false if it must not: the command line has died,
+    /// or the lock is as good as lost already.
+    fn wait_for_go(&mut self) -> io::Result<bool> {
+        loop {
+            self.wait(Moment::NEVER)?;
+            if let Some(message) = self.receive()?.first() {
+                let ToKeeper::Go(deadline) = message else {
+                    return Err(io::Error::other("expected the word to begin"));
+                };
+                self.deadline = Moment(*deadline);
+                return Ok(clock::now() < self.schedule.while_held(self.deadline).kill);
+            }
+            if self.control_closed {
+                return Ok(false);
+            }
+            if !self.group.reap_all().is_empty() {
+                return Err(io::Error::other("the command could not be prepared"));
+            }
+        }
+    }
+
+    /// Keeps the command until nobody of its group is left.
+    fn keep(&mut self) -> io::Result<()> {
+        loop {
+            for message in self.receive()? {
+                self.handle(message);
+            }
+            self.observe_children();
+            if self.is_done() {
+                self.tell(FromKeeper::Gone);
+                return Ok(());
+            }
+            let due = self.due();
+            self.act(due);
+            let next = match (self.warned, self.killed) {
+                (_, true) => Moment::NEVER,
+                (true, false) => due.kill,
+                (false, false) => due.warn.min(due.kill),
+            };
+            self.wait(next)?;
+        }
+    }
+
+    fn handle(&mut self, message: ToKeeper) {
+        match message {
+            ToKeeper::Go(deadline) | ToKeeper::Deadline(deadline) => {
+                self.deadline = Moment(deadline);
+            }
+            ToKeeper::Signal(number) => {
+                if let Ok(signal) = Signal::try_from(number)
+                    && !self.leader_ended
+                {
+                    self.group.signal(signal);
+                }
+            }
+        }
+    }
+
+    fn observe_children(&mut self) {
+        for event in self.group.reap_all() {
+            match event {
+                LeaderEvent::Stopped(signal) => self.tell(FromKeeper::Stopped(signal)),
+                LeaderEvent::Ended(ending) => {
+                    self.leader_ended = true;
+                    // What the command left behind in its group must not run on without the lock,
+                    // which is about to be released. It is asked with TERM whatever the policy's
+                    // own signal is: that one may mean anything to the command.
+                    self.given_up.get_or_insert_with(clock::now);
+                    if self.schedule.on_lost.warning().is_some() {
+                        self.group.ask_to_end(Signal::SIGTERM);
+                        self.warned = true;
+                    }
+                    self.tell(FromKeeper::Ended(ending));
+                }
+            }
+        }
+        if self.control_closed {
+            self.given_up.get_or_insert_with(clock::now);
+        }
+    }
+
+    fn due(&self) -> Due {
+        match self.given_up {
+            None => self.schedule.while_held(self.deadline),
+            Some(since) => self.schedule.after_giving_up(since, self.deadline),
+        }
+    }
+
+    fn act(&mut self, due: Due) {
+        let now = clock::now();
+        if now >= due.kill {
+            // Again at every turn, not only once: a member that was just being forked, or that
+            // changed its user id for a moment, gets it the next time.
+            self.group.signal(Signal::SIGKILL);
+            if !self.killed {
+                self.killed = true;
+                if self.given_up.is_none() {
+                    self.tell(FromKeeper::Killed);
+                }
+            }
+        } else if now >= due.warn && !self.warned {
+            self.warned = true;
+            if let Some(signal) = self.schedule.on_lost.warning() {
+                self.group.ask_to_end(signal);
+            }
+            if self.given_up.is_none() {
+                self.tell(FromKeeper::Warned);
+            }
+        }
+    }
+
+    /// Under *ignore* the keeper leaves what lives on alone; otherwise it stays until all are gone.
+    fn is_done(&self) -> bool {
+        if self.schedule.on_lost == OnLost::Ignore {
+            return self.leader_ended || self.control_closed;
+        }
+        self.leader_ended && self.group.is_gone()
+    }
+
+    /// Tells the command line, if it listens. A frozen one does not, and must not freeze the keeper.
+    fn tell(&mut self, message: FromKeeper) {
+        if let Ok(line) = encode(&message) {
+            let _ = self.control.write(&line);
+        }
+    }
+
+    /// Takes what the command line has said.
+    fn receive(&mut self) -> io::Result<Vec<ToKeeper>> {
+        let mut buffer = [0_u8; 4_096];
+        while !self.control_closed {
+            match self.control.read(&mut buffer) {
+                Ok(0) => self.control_closed = true,
+                Ok(count) => self.lines.push(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.control_closed = true,
+            }
+        }
+        let mut messages = Vec::new();
+        while let Some(message) = self.lines.next_message()? {
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
+    /// Sleeps until the command line speaks, a child changes, `next` has come, or a tick has passed.
+    fn wait(&mut self, next: Moment) -> io::Result<()> {
+        self.set_timer(next)?;
+        let mut descriptors = vec![
+            PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
+        ];
+        if !self.control_closed {
+            descriptors.push(PollFd::new(self.control.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut descriptors, PollTimeout::from(TICK_MS)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        while let Ok(Some(_)) = self.children.read_signal() {}
+        Ok(())
+    }
+
+    /// Arms the timer: unlike the time-out of `poll`, it counts the time of a suspended machine.
+    fn set_timer(&mut self, next: Moment) -> io::Result<()> {
+        if next == Moment::NEVER {
+            return Ok(self.timer.unset()?);
+        }
+        let at = Duration::from_micros(next.0.max(1));
+        let nanoseconds = i64::try_from(at.as_nanos()).unwrap_or(i64::MAX);
+        self.timer.set(
+            Expiration::OneShot(TimeSpec::nanoseconds(nanoseconds)),
+            TimerSetTimeFlags::TFD_TIMER_ABSTIME,
+        )?;
+        Ok(())
+    }
+}

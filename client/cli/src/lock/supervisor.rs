@@ -1,0 +1,359 @@
+//! The command line's side of a running command: it pushes the deadline ahead, passes signals on,
+//! looks after the terminal, and steps in when the keeper fails.
+//!
+//! What it watches is a *belief*: a function that says until when the lock is held for certain. It
+//! must never report the end of a command while a member of its group may still live, because the
+//! lock is released right after.
+
+use super::group::{Group, LeaderEvent};
+use super::keeper::KeeperSettings;
+use super::protocol::{Ending, FromKeeper, Lines, ToKeeper, encode, send_descriptor};
+use super::schedule::{OnLost, Schedule};
+use super::signals::Signals;
+use super::terminal;
+use crate::clock;
+use cotter_types::Moment;
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, raise};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How often the belief is looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// How long the keeper gets to follow a deadline that has come nearer, before the command line
+/// takes over.
+const KEEPER_LAG_MAX: Duration = Duration::from_millis(150);
+/// How often a group that was killed is looked at until it is gone.
+const REAP_PAUSE: Duration = Duration::from_millis(10);
+
+/// A keeper and the socket to it.
+#[derive(Debug)]
+pub struct KeeperProcess {
+    /// The process, a child of the caller.
+    pub child: Child,
+    /// The caller's end of the socket.
+    pub socket: UnixStream,
+}
+
+impl KeeperProcess {
+    /// Starts a keeper, which prepares the command and waits for [`ToKeeper::Go`]. The command will
+    /// read `input`, and find `environment` in its environment.
+    ///
+    /// # Errors
+    /// If the process cannot be started.
+    pub fn start(
+        executable: &Path,
+        settings: &KeeperSettings,
+        environment: &[(&str, String)],
+        input: impl AsFd,
+    ) -> io::Result<Self> {
+        let (socket, inner) = UnixStream::pair()?;
+        let schedule = settings.schedule;
+        let mut command = Command::new(executable);
+        command
+            .arg0("cotter")
+            .arg("lock-keeper")
+            .arg(format!("--on-lost={}", schedule.on_lost))
+            .arg(format!("--grace-us={}", schedule.grace.as_micros()))
+            .arg(format!("--margin-us={}", schedule.margin.as_micros()));
+        if settings.foreground {
+            command.arg("--foreground");
+        }
+        let child = command
+            .arg("--")
+            .args(&settings.command)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::from(OwnedFd::from(inner)))
+            .process_group(0)
+            .spawn()?;
+        drop(command);
+        send_descriptor(&socket, input.as_fd())?;
+        Ok(Self { child, socket })
+    }
+}
+
+/// How a command's run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// How the command ended; nothing if that could not be learned, because its keeper died.
+    pub ending: Option<Ending>,
+    /// Why the command could not have the lock until its own end; nothing if it had.
+    pub loss: Option<Loss>,
+}
+
+/// Why a command could not have the lock until its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The session was about to end, and the command was told to end in time.
+    Warned,
+    /// The session was about to end, and the command was killed in time.
+    Killed,
+    /// The session's lease ended while the command ran on (`--on-lost ignore`).
+    Ended,
+    /// The keeper died or froze, so the command was killed.
+    KeeperFailed,
+}
+
+/// Runs the command of a started keeper to its end, and until nobody of its group lives.
+///
+/// `belief` returns the end of the belief that the lock is held; a moment that has passed if the
+/// lock is known to be lost. `note` shows a line to the user.
+///
+/// # Errors
+/// If the command could not be started, or the system refuses something basic.
+pub async fn supervise(
+    keeper: KeeperProcess,
+    schedule: Schedule,
+    foreground: bool,
+    signals: &mut Signals,
+    belief: impl Fn() -> Moment,
+    note: impl Fn(&str),
+) -> io::Result<Report> {
+    // Whoever outlives the keeper becomes a child of this process, which can then reap it.
+    prctl::set_child_subreaper(true)?;
+    keeper.socket.set_nonblocking(true)?;
+    let mut supervisor = Supervisor {
+        child: keeper.child,
+        socket: tokio::net::UnixStream::from_std(keeper.socket)?,
+        lines: Lines::default(),
+        schedule,
+        group: None,
+        pushed: Moment::NEVER,
+        pushed_at: clock::now(),
+        in_front: foreground,
+        report: Report {
+            ending: None,
+            loss: None,
+        },
+        note,
+    };
+    let report = supervisor.run(signals, &belief).await;
+    if supervisor.in_front {
+        let _ = terminal::take_foreground();
+    }
+    report
+}
+
+/// Whether to go on after some messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Open,
+    Gone,
+    Broken,
+}
+
+struct Supervisor<N> {
+    child: Child,
+    socket: tokio::net::UnixStream,
+    lines: Lines,
+    schedule: Schedule,
+    group: Option<Group>,
+    /// The deadline that the keeper was told last, and when.
+    pushed: Moment,
+    pushed_at: Moment,
+    /// The command's group has the terminal.
+    in_front: bool,
+    report: Report,
+    note: N,
+}
+
+impl<N: Fn(&str)> Supervisor<N> {
+    async fn run(
+        &mut self,
+        signals: &mut Signals,
+        belief: &impl Fn() -> Moment,
+    ) -> io::Result<Report> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ready = self.socket.readable() => ready?,
+                signal = signals.next() => self.pass_on(signal),
+                _ = tick.tick() => {}
+            }
+            // Everything that the keeper has said comes before any judgement of the keeper.
+            match self.receive(belief) {
+                Stream::Gone => {
+                    let _ = self.child.wait();
+                    return Ok(self.report);
+                }
+                Stream::Broken => return self.take_over(signals, belief).await,
+                Stream::Open => {}
+            }
+            self.push(belief());
+            if self.keeper_is_late() {
+                return self.take_over(signals, belief).await;
+            }
+        }
+    }
+
+    /// Reads what there is, without waiting, and handles it.
+    fn receive(&mut self, belief: &impl Fn() -> Moment) -> Stream {
+        let mut buffer = [0_u8; 4_096];
+        let mut end = Stream::Open;
+        loop {
+            match self.socket.try_read(&mut buffer) {
+                Ok(0) => {
+                    end = Stream::Broken;
+                    break;
+                }
+                Ok(count) => self.lines.push(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    end = Stream::Broken;
+                    break;
+                }
+            }
+        }
+        loop {
+            match self.lines.next_message() {
+                Ok(Some(FromKeeper::Gone)) => return Stream::Gone,
+                Ok(Some(message)) => self.handle(message, belief),
+                Ok(None) => return end,
+                Err(_) => return Stream::Broken,
+            }
+        }
+    }
+
+    fn handle(&mut self, message: FromKeeper, belief: &impl Fn() -> Moment) {
+        match message {
+            FromKeeper::Spawned(leader) => {
+                self.group = Group::of(leader);
+                self.pushed = belief();
+                self.pushed_at = clock::now();
+                self.tell(ToKeeper::Go(self.pushed.0));
+            }
+            FromKeeper::Warned => {
+                self.report.loss.get_or_insert(Loss::Warned);
+                (self.note)("the lock is about to be lost; the command was told to end");
+            }
+            FromKeeper::Killed => {
+                self.report.loss = Some(Loss::Killed);
+            }
+            FromKeeper::Stopped(signal) => self.command_stopped(signal),
+            FromKeeper::Ended(ending) => {
+                self.report.ending = Some(ending);
+                if belief() <= clock::now() {
+                    self.report.loss.get_or_insert(Loss::Ended);
+                }
+            }
+            FromKeeper::Gone => {}
+        }
+    }
+
+    /// Tells the keeper the end of the belief if it has moved.
+    fn push(&mut self, deadline: Moment) {
+        let now = clock::now();
+        if self.group.is_some() && deadline != self.pushed {
+            self.pushed = deadline;
+            self.pushed_at = now;
+            self.tell(ToKeeper::Deadline(deadline.0));
+        }
+        if self.group.is_some() && deadline <= now && self.report.loss.is_none() {
+            self.report.loss = Some(Loss::Ended);
+            if self.schedule.on_lost == OnLost::Ignore && self.report.ending.is_none() {
+                (self.note)("the lock is lost; the command runs on without it");
+            }
+        }
+    }
+
+    /// Tells whether the command should be dead by now, had the keeper done its work. Half of the
+    /// margin is left then.
+    fn keeper_is_late(&self) -> bool {
+        let kill = self.schedule.while_held(self.pushed).kill;
+        let late = kill
+            .after(self.schedule.margin / 2)
+            .max(self.pushed_at.after(KEEPER_LAG_MAX));
+        kill != Moment::NEVER && self.group.is_some() && clock::now() >= late
+    }
+
+    /// Sends a message; one that does not fit is dropped, since the keeper is frozen or dead then
+    /// and the command line takes over in time.
+    fn tell(&mut self, message: ToKeeper) {
+        if let Ok(line) = encode(&message) {
+            let _ = self.socket.try_write(&line);
+        }
+    }
+
+    fn pass_on(&mut self, signal: Signal) {
+        self.tell(ToKeeper::Signal(signal as i32));
+        if signal == Signal::SIGTSTP {
+            // The terminal stops the whole job, of which the command's group is no part.
+            let _ = raise(Signal::SIGSTOP);
+            self.tell(ToKeeper::Signal(Signal::SIGCONT as i32));
+        }
+    }
+
+    /// Follows a command that was stopped at the terminal, as a shell's job would be.
+    fn command_stopped(&mut self, signal: i32) {
+        let Some(group) = self.group else { return };
+        let wants_terminal = signal == Signal::SIGTTIN as i32 || signal == Signal::SIGTTOU as i32;
+        if wants_terminal && terminal::in_foreground() {
+            self.in_front = terminal::give_foreground(group.id()).is_ok();
+        } else if self.in_front {
+            let _ = terminal::take_foreground();
+            let left = self
+                .schedule
+                .while_held(self.pushed)
+                .kill
+                .since(clock::now());
+            if self.schedule.on_lost != OnLost::Ignore {
+                (self.note)(&format!(
+                    "stopped; continue within {} s, or the lock is lost and the command killed",
+                    left.as_secs()
+                ));
+            }
+            // The default action of SIGTSTP spares a group that nobody could continue.
+            let _ = raise(Signal::SIGTSTP);
+            if terminal::in_foreground() {
+                self.in_front = terminal::give_foreground(group.id()).is_ok();
+            } else {
+                self.in_front = false;
+            }
+        } else {
+            return;
+        }
+        self.tell(ToKeeper::Signal(Signal::SIGCONT as i32));
+    }
+
+    /// Does the keeper's work when the keeper is dead or frozen: ends it, and with it the command,
+    /// and reaps whoever is left. Under *ignore* the command runs on, as a child of this process.
+    async fn take_over(
+        &mut self,
+        signals: &mut Signals,
+        belief: &impl Fn() -> Moment,
+    ) -> io::Result<Report> {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let Some(group) = self.group else {
+            return Err(io::Error::other("its keeper could not start"));
+        };
+        let spare = self.schedule.on_lost == OnLost::Ignore;
+        if !spare {
+            self.report.loss = Some(Loss::KeeperFailed);
+        }
+        loop {
+            self.push(belief());
+            if !spare {
+                group.signal(Signal::SIGKILL);
+            }
+            for event in group.reap_members() {
+                if let LeaderEvent::Ended(ending) = event {
+                    self.report.ending.get_or_insert(ending);
+                }
+            }
+            if group.is_gone() || (spare && self.report.ending.is_some()) {
+                return Ok(self.report);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(REAP_PAUSE) => {}
+                signal = signals.next() => group.signal(signal),
+            }
+        }
+    }
+}

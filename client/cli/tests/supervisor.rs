@@ -1,0 +1,202 @@
+//! The command line's side of a running command, without a cell: the belief is a number that the
+//! test turns.
+
+use cotter_cli::clock;
+use cotter_cli::lock::keeper::KeeperSettings;
+use cotter_cli::lock::protocol::Ending;
+use cotter_cli::lock::schedule::{OnLost, Schedule};
+use cotter_cli::lock::signals::Signals;
+use cotter_cli::lock::supervisor::{KeeperProcess, Loss, Report, supervise};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cotter_types::Moment;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
+
+/// Runs `script` under supervision while `meddle` does something to it: it is called again and
+/// again with the keeper's process id, the directory and the belief, until it returns true.
+fn run(
+    script: &str,
+    on_lost: OnLost,
+    mut meddle: impl FnMut(Pid, &Path, &Cell<Moment>) -> bool,
+) -> (Report, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let schedule = Schedule {
+        on_lost,
+        grace: Duration::from_millis(200),
+        margin: Duration::from_millis(400),
+    };
+    let command = ["sh", "-c", script, "sh", path.to_str().unwrap()];
+    let settings = KeeperSettings {
+        schedule,
+        foreground: false,
+        command: command.iter().map(OsString::from).collect(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let belief = Cell::new(clock::now().after(LONG));
+    let report = runtime.block_on(async {
+        let mut signals = Signals::catch(false).unwrap();
+        let keeper = KeeperProcess::start(
+            Path::new(env!("CARGO_BIN_EXE_cotter")),
+            &settings,
+            &[],
+            File::open("/dev/null").unwrap(),
+        )
+        .unwrap();
+        let keeper_id = Pid::from_raw(i32::try_from(keeper.child.id()).unwrap());
+        let supervision = supervise(
+            keeper,
+            schedule,
+            false,
+            &mut signals,
+            || belief.get(),
+            |_| {},
+        );
+        let meddling = async {
+            while !meddle(keeper_id, path, &belief) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            report = supervision => report.unwrap(),
+            () = meddling => unreachable!("it never ends"),
+            () = tokio::time::sleep(PATIENCE) => panic!("not within {PATIENCE:?}"),
+        }
+    });
+    (report, directory)
+}
+
+fn number(path: &Path) -> Option<Pid> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let number = text.strip_suffix('\n')?.parse().ok()?;
+    Some(Pid::from_raw(number))
+}
+
+fn lives(process: Pid) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or("Z").starts_with('Z'))
+}
+
+const FAMILY: &str = "trap '' TERM; \
+    sh -c 'trap \"\" TERM; echo $$ > $1/grandchild; while :; do sleep 60; done' sh $1 & \
+    echo $$ > $1/child; while :; do sleep 60; done";
+
+fn family_is_up(path: &Path) -> bool {
+    number(&path.join("child")).is_some() && number(&path.join("grandchild")).is_some()
+}
+
+fn assert_family_is_gone(path: &Path) {
+    for name in ["child", "grandchild"] {
+        assert!(!lives(number(&path.join(name)).unwrap()), "{name} lives");
+    }
+}
+
+#[test]
+fn command_that_ends_by_itself_is_reported_as_it_ended() {
+    let (report, _) = run("exit 4", OnLost::Term, |_, _, _| true);
+    let whole = Report {
+        ending: Some(Ending::Exited(4)),
+        loss: None,
+    };
+    assert_eq!(report, whole);
+}
+
+#[test]
+fn nobody_of_the_group_lives_when_a_loss_is_reported() {
+    let (report, directory) = run(FAMILY, OnLost::Term, |_, path, belief| {
+        let up = family_is_up(path);
+        if up {
+            belief.set(Moment(0));
+        }
+        up
+    });
+    assert_eq!(report.loss, Some(Loss::Killed));
+    assert_eq!(report.ending, Some(Ending::Killed(9)));
+    assert_family_is_gone(directory.path());
+}
+
+#[test]
+fn killed_keeper_takes_the_whole_group_with_it() {
+    let (report, directory) = run(FAMILY, OnLost::Term, |keeper, path, _| {
+        let up = family_is_up(path);
+        if up {
+            kill(keeper, Signal::SIGKILL).unwrap();
+        }
+        up
+    });
+    assert_eq!(report.loss, Some(Loss::KeeperFailed));
+    assert_family_is_gone(directory.path());
+}
+
+#[test]
+fn frozen_keeper_does_not_let_the_command_outlive_the_belief() {
+    let end = Cell::new(Moment::NEVER);
+    let (report, directory) = run(FAMILY, OnLost::Term, |keeper, path, belief| {
+        let up = family_is_up(path);
+        if up {
+            kill(keeper, Signal::SIGSTOP).unwrap();
+            end.set(clock::now().after(Duration::from_secs(2)));
+            belief.set(end.get());
+        }
+        up
+    });
+    assert!(clock::now() < end.get());
+    assert_eq!(report.loss, Some(Loss::KeeperFailed));
+    assert_family_is_gone(directory.path());
+}
+
+#[test]
+fn under_ignore_a_command_runs_on_to_its_own_end_and_the_loss_is_told() {
+    let begin = Instant::now();
+    let (report, _) = run(
+        "echo $$ > $1/child; while ! [ -e $1/enough ]; do sleep 0.01; done; exit 3",
+        OnLost::Ignore,
+        |keeper, path, belief| {
+            if number(&path.join("child")).is_none() {
+                return false;
+            }
+            if belief.get() != Moment(0) {
+                belief.set(Moment(0));
+                kill(keeper, Signal::SIGKILL).unwrap();
+                return false;
+            }
+            // The keeper is dead and the belief over for a while, and the command still runs.
+            let enough = begin.elapsed() > Duration::from_millis(600);
+            if enough {
+                assert!(lives(number(&path.join("child")).unwrap()));
+                std::fs::write(path.join("enough"), "").unwrap();
+            }
+            enough
+        },
+    );
+    assert_eq!(report.ending, Some(Ending::Exited(3)));
+    assert_eq!(report.loss, Some(Loss::Ended));
+}
+
+#[test]
+fn signals_of_the_command_line_are_passed_on() {
+    let (report, _) = run(
+        "trap 'exit 8' USR2; echo $$ > $1/child; while :; do sleep 0.01; done",
+        OnLost::Term,
+        |_, path, _| {
+            let up = number(&path.join("child")).is_some();
+            if up {
+                kill(nix::unistd::getpid(), Signal::SIGUSR2).unwrap();
+            }
+            up
+        },
+    );
+    assert_eq!(report.ending, Some(Ending::Exited(8)));
+}
