@@ -1,7 +1,27 @@
 //! One replica without its input and output: consensus, mastership, leases, admission, answers.
+//!
+//! Inputs go in, a turn ends, outputs come out; see [`Input`] for the law. The crate must never read
+//! a clock, start a thread, touch a file or a socket, or iterate over a hash map: the driver in
+//! `cotter-server` and the simulator in `cotter-tests` drive the very same code.
+//!
+//! Read it in the order in which a request passes: `door`, `master`, `reign`, `consensus`, `apply`.
 
+mod apply;
+mod candidate;
+mod consensus;
+mod door;
 mod io;
+mod leases;
 mod log;
+mod master;
+mod reign;
+mod replica;
+mod shared_log;
+mod streams;
+mod timing;
+mod watchdog;
 
 pub use io::{Fault, Happening, Input, Output, PeerMessage, StreamId};
 pub use log::{LogFault, LogRoom, Payload, ReplicaLog};
+pub use replica::{FEATURE_LEVEL_MAX, Member, Replica, ReplicaConfig};
+pub use timing::Timing;

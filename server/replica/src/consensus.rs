@@ -1,0 +1,266 @@
+//! The seam to consensus: OmniPaxos within its profile, or nothing but a log for a cell of one.
+//!
+//! The published OmniPaxos loses data outside a narrow profile (`docs/INVARIANTS.md`, I-PAXOS-1 to
+//! I-PAXOS-8). This module is where it is kept: outgoing messages are taken after *every* call,
+//! trimming, snapshots and reconfiguration are neither called nor let in, batches are our own, and a
+//! stuck instance is prodded.
+
+use crate::log::{LogFault, LogRoom, Payload, ReplicaLog};
+use crate::shared_log::SharedLog;
+use crate::timing::TICKS_PER_ROUND;
+use cotter_types::ReplicaId;
+use cotter_types::mutation::{self, Mutation};
+use omnipaxos::messages::Message;
+use omnipaxos::messages::sequence_paxos::PaxosMsg;
+use omnipaxos::storage::Storage;
+use omnipaxos::util::LogEntry;
+use omnipaxos::{ClusterConfig, OmniPaxos, ServerConfig};
+
+/// Who leads the log, as this replica sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leadership {
+    /// The leader, which may be this replica.
+    pub(crate) leader: Option<ReplicaId>,
+    /// Whether this replica is past the leader's preparation.
+    pub(crate) accepting: bool,
+}
+
+/// Agrees on the order of entries.
+pub(crate) struct Consensus<L: ReplicaLog> {
+    own: ReplicaId,
+    members: Vec<ReplicaId>,
+    log: SharedLog<L>,
+    instance: Instance<L>,
+    /// Messages that were taken from the instance and wait for the flush (I-PAXOS-4).
+    taken: Vec<Message<Payload>>,
+}
+
+enum Instance<L: ReplicaLog> {
+    /// Three or five replicas.
+    Paxos(Box<OmniPaxos<Payload, SharedLog<L>>>),
+    /// One replica: what a finished flush covers is decided (I-PAXOS-10).
+    Alone,
+}
+
+/// The resend interval of lost preparations, in ticks.
+const RESEND_TICKS: u64 = 2 * TICKS_PER_ROUND;
+
+impl<L: ReplicaLog> Consensus<L> {
+    pub(crate) fn new(own: ReplicaId, members: Vec<ReplicaId>, log: L) -> Result<Self, LogFault> {
+        let log = SharedLog::new(log);
+        let instance = if members.len() == 1 {
+            Instance::Alone
+        } else {
+            let cluster = ClusterConfig {
+                configuration_id: 1,
+                nodes: members.iter().map(|member| member.0).collect(),
+                flexible_quorum: None,
+            };
+            let server = ServerConfig {
+                pid: own.0,
+                election_tick_timeout: TICKS_PER_ROUND,
+                resend_message_tick_timeout: RESEND_TICKS,
+                batch_size: 1,
+                ..ServerConfig::default()
+            };
+            let paxos = cluster
+                .build_for_server(server, log.clone())
+                .map_err(|error| LogFault(format!("consensus refuses its membership: {error}")))?;
+            Instance::Paxos(Box::new(paxos))
+        };
+        let mut consensus = Self {
+            own,
+            members,
+            log,
+            instance,
+            taken: Vec::new(),
+        };
+        consensus.take();
+        Ok(consensus)
+    }
+
+    /// Appends an entry. It may be lost: whoever proposes must see it applied, or ask again.
+    pub(crate) fn append(&mut self, payload: Payload) {
+        match &mut self.instance {
+            Instance::Paxos(paxos) => {
+                let accepted = paxos.append(payload).is_ok();
+                assert!(accepted, "I-PAXOS-2: an instance is never reconfigured");
+            }
+            Instance::Alone => {
+                self.log
+                    .append_entry(payload)
+                    .expect("I-STORE-4: a log that fails stops the replica");
+            }
+        }
+        self.take();
+    }
+
+    pub(crate) fn tick(&mut self) {
+        if let Instance::Paxos(paxos) = &mut self.instance {
+            paxos.tick();
+        }
+        self.take();
+    }
+
+    /// Handles a peer's message; what the profile rules out is dropped.
+    pub(crate) fn handle(&mut self, from: ReplicaId, message: Message<Payload>) {
+        if let Instance::Paxos(paxos) = &mut self.instance {
+            let known = from != self.own && self.members.contains(&from);
+            let addressed = message.get_sender() == from.0 && message.get_receiver() == self.own.0;
+            if known && addressed && within_profile(&message) {
+                paxos.handle_incoming(message);
+            }
+        }
+        self.take();
+    }
+
+    pub(crate) fn reconnected(&mut self, peer: ReplicaId) {
+        if let Instance::Paxos(paxos) = &mut self.instance {
+            paxos.reconnected(peer.0);
+        }
+        self.take();
+    }
+
+    pub(crate) fn try_become_leader(&mut self) {
+        if let Instance::Paxos(paxos) = &mut self.instance {
+            paxos.try_become_leader();
+        }
+        self.take();
+    }
+
+    pub(crate) fn leadership(&self) -> Leadership {
+        match &self.instance {
+            Instance::Paxos(paxos) => match paxos.get_current_leader() {
+                Some((leader, accepting)) => Leadership {
+                    leader: Some(ReplicaId(leader)),
+                    accepting,
+                },
+                None => Leadership {
+                    leader: None,
+                    accepting: false,
+                },
+            },
+            Instance::Alone => Leadership {
+                leader: Some(self.own),
+                accepting: true,
+            },
+        }
+    }
+
+    /// Tells whether this replica leads the log and may append to it right away.
+    pub(crate) fn leads(&self) -> bool {
+        self.leadership()
+            == Leadership {
+                leader: Some(self.own),
+                accepting: true,
+            }
+    }
+
+    /// Returns how many entries are decided *and* covered by the last flush.
+    pub(crate) fn decided(&self) -> u64 {
+        match &self.instance {
+            Instance::Paxos(paxos) => paxos.get_decided_idx() as u64,
+            Instance::Alone => self.log.decided() as u64,
+        }
+    }
+
+    /// Returns how many entries this replica has accepted.
+    pub(crate) fn accepted(&self) -> u64 {
+        match &self.instance {
+            Instance::Paxos(paxos) => paxos.get_accepted_idx() as u64,
+            Instance::Alone => self.log.len() as u64,
+        }
+    }
+
+    /// Reads decided entries, from `from` on, up to but without `to`.
+    pub(crate) fn read(&self, from: u64, to: u64) -> Result<Vec<Payload>, LogFault> {
+        let range = position(from)..position(to);
+        let entries = match &self.instance {
+            Instance::Paxos(paxos) => paxos
+                .read_entries(range.clone())
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|entry| match entry {
+                    LogEntry::Decided(payload) => Some(payload),
+                    _ => None,
+                })
+                .collect(),
+            Instance::Alone => self.log.entries(range.start, range.end)?,
+        };
+        if entries.len() == range.len() {
+            Ok(entries)
+        } else {
+            Err(LogFault(format!(
+                "entries {from} to {to} are decided but cannot be read"
+            )))
+        }
+    }
+
+    pub(crate) fn needs_sync(&self) -> bool {
+        self.log.needs_sync()
+    }
+
+    pub(crate) fn room(&self) -> LogRoom {
+        self.log.room()
+    }
+
+    /// Makes everything durable that was staged; alone, that decides it.
+    pub(crate) fn sync(&mut self) -> Result<(), LogFault> {
+        if self.log.needs_sync() {
+            self.log.sync()?;
+        }
+        if matches!(self.instance, Instance::Alone) {
+            self.log.decide_all()?;
+        }
+        Ok(())
+    }
+
+    /// Hands over the messages that were taken and are covered by the last flush.
+    pub(crate) fn drain_messages(&mut self) -> impl Iterator<Item = (ReplicaId, Message<Payload>)> {
+        if mutation::active(Mutation::MessagesTakenOncePerTurn) {
+            self.take_now();
+        }
+        self.taken
+            .drain(..)
+            .map(|message| (ReplicaId(message.get_receiver()), message))
+    }
+
+    /// Takes outgoing messages after every call into the crate (I-PAXOS-4): it would otherwise merge
+    /// later entries into a message that stands before the sync which truncates them.
+    fn take(&mut self) {
+        if !mutation::active(Mutation::MessagesTakenOncePerTurn) {
+            self.take_now();
+        }
+    }
+
+    fn take_now(&mut self) {
+        if let Instance::Paxos(paxos) = &mut self.instance {
+            paxos.take_outgoing_messages(&mut self.taken);
+        }
+    }
+}
+
+/// Tells whether the profile admits a message: no trim, no snapshot, no stop-sign (I-PAXOS-2).
+fn within_profile(message: &Message<Payload>) -> bool {
+    match message {
+        Message::BLE(_) => true,
+        Message::SequencePaxos(paxos) => match &paxos.msg {
+            PaxosMsg::PrepareReq(_)
+            | PaxosMsg::Prepare(_)
+            | PaxosMsg::Promise(_)
+            | PaxosMsg::AcceptSync(_)
+            | PaxosMsg::AcceptDecide(_)
+            | PaxosMsg::Accepted(_)
+            | PaxosMsg::NotAccepted(_)
+            | PaxosMsg::Decide(_)
+            | PaxosMsg::ProposalForward(_) => true,
+            PaxosMsg::Compaction(_)
+            | PaxosMsg::AcceptStopSign(_)
+            | PaxosMsg::ForwardStopSign(_) => false,
+        },
+    }
+}
+
+fn position(index: u64) -> usize {
+    usize::try_from(index).expect("a log position fits the machine's word")
+}

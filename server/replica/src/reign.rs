@@ -1,0 +1,168 @@
+//! How a reign begins, goes on and ends.
+//!
+//! A reign begins when this replica's own take-over is applied, and ends at the first of: the lease
+//! lapses, the leadership of the log goes elsewhere, somebody else's take-over is applied, or the
+//! replica retires. It never resumes: what follows is another reign, with another epoch.
+
+use crate::candidate::Attempt;
+use crate::io::{Happening, StreamId};
+use crate::log::ReplicaLog;
+use crate::master::Master;
+use crate::replica::Replica;
+use cotter_cell::{Command, Entry};
+use cotter_types::mutation::{self, Mutation};
+use cotter_types::{Moment, ReplicaId, ServerFrame, SessionId};
+
+impl<L: ReplicaLog> Replica<L> {
+    /// Proposes to take over when nobody can be master any more (I-MASTER-2). Only the log's leader
+    /// tries, so that rivals are rare; the log decides between them.
+    pub(crate) fn take_over_if_ready(&mut self, now: Moment) {
+        if self.master.is_some() || !self.consensus.leads() {
+            return;
+        }
+        let mastership = self.cell.mastership().clone();
+        let Some(ready) = self.candidate.ready_at(&mastership, &self.config.timing) else {
+            return;
+        };
+        if now < ready {
+            return;
+        }
+        let (attempt, last_seen) = self.candidate.attempt(&mastership, now);
+        self.propose(&Entry::TakeOver {
+            replica: self.config.id,
+            attempt,
+            last_seen,
+        });
+    }
+
+    /// Ends the reign if the log is led by another: what this master would append might be lost
+    /// (DESIGN 4.4).
+    pub(crate) fn follow_leadership(&mut self) {
+        if self.master.is_some() && !self.consensus.leads() {
+            self.step_down("another replica leads the log");
+        }
+    }
+
+    /// Does what a master does by itself: renews its lease, ends overdue sessions, proposes.
+    pub(crate) fn reign(&mut self, now: Moment, wall_ms: u64) {
+        self.condemn_overdue(now);
+        let level = self.feature_level_to_raise();
+        let Some(master) = self.master.as_mut() else {
+            return;
+        };
+        if let Some(level) = level.filter(|level| *level > master.level_proposed) {
+            master.level_proposed = level;
+            master.enqueue(Command::RaiseFeatureLevel { level });
+        }
+        let epoch = master.epoch;
+        let renewal = master.begin_renewal(now, &self.config.timing);
+        if let Some(attempt) = renewal {
+            self.propose(&Entry::Renew { epoch, attempt });
+        }
+        while let Some(batch) = self
+            .master
+            .as_mut()
+            .and_then(|master| master.next_batch(&self.cell, now, wall_ms))
+        {
+            if mutation::active(Mutation::AnswerBeforeApply) {
+                self.answer_early(&batch);
+            }
+            self.propose(&Entry::Batch(batch));
+        }
+    }
+
+    /// Condemns the sessions whose lease ran out: from here on nothing is promised to them, and their
+    /// end goes into the log. It is looked at only after the turn's inputs, so that a keepalive which
+    /// waited behind a slow turn still counts (I-LEASE-3).
+    fn condemn_overdue(&mut self, now: Moment) {
+        let Some(master) = self.master.as_mut() else {
+            return;
+        };
+        let overdue = master.leases.condemn_overdue(now, &self.streams);
+        for (session, _) in &overdue {
+            master.enqueue(Command::Expire { session: *session });
+        }
+        for (session, stream) in overdue {
+            let name = self.cell.session(session).map(|s| s.metadata.name.clone());
+            self.log(Happening::SessionExpired {
+                session,
+                name: name.unwrap_or_default(),
+            });
+            if let Some(stream) = stream {
+                self.forget_attachment(session, stream);
+                if !mutation::active(Mutation::KeepAliveForCondemned) {
+                    self.send(
+                        stream,
+                        ServerFrame::Detached {
+                            session,
+                            condemned: true,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    /// Begins a reign: this replica's own take-over was applied.
+    pub(crate) fn begin_reign(&mut self, attempt: Attempt, now: Moment) {
+        let Some(lease_from) = self.candidate.won(attempt) else {
+            return;
+        };
+        let master = Master::begin(&self.cell, lease_from, now, &self.config.timing);
+        if !master.lease_stands(now) {
+            return;
+        }
+        let epoch = master.epoch;
+        self.master = Some(Box::new(master));
+        let sessions = self.cell.counts().sessions;
+        self.log(Happening::BecameMaster { epoch, sessions });
+        self.announce();
+    }
+
+    /// Ends the reign. From proposing the resignation on, decided or not, this replica says nothing
+    /// that rests on its state or its lease (I-MASTER-5).
+    pub(crate) fn step_down(&mut self, reason: &'static str) {
+        let Some(master) = self.master.take() else {
+            return;
+        };
+        let epoch = master.epoch;
+        self.streams.end_reign();
+        if self.cell.mastership().epoch == epoch {
+            self.propose(&Entry::Resign { epoch });
+        }
+        self.log(Happening::SteppedDown { epoch, reason });
+        self.announce();
+    }
+
+    /// Ends the reign because the log says that another one has begun.
+    pub(crate) fn superseded(&mut self, by: ReplicaId) {
+        if self.master.is_some() {
+            self.step_down("another replica has taken over");
+        }
+        let epoch = self.cell.mastership().epoch;
+        self.log(Happening::NewMaster { replica: by, epoch });
+        self.announce();
+    }
+
+    /// Lays mastership down and takes none any more.
+    pub(crate) fn retire(&mut self) {
+        self.candidate.retire();
+        if mutation::active(Mutation::ResigningMasterReads) {
+            if let Some(master) = &self.master {
+                let epoch = master.epoch;
+                self.propose(&Entry::Resign { epoch });
+            }
+            return;
+        }
+        self.step_down("it is about to stop");
+    }
+
+    pub(crate) fn forget_attachment(&mut self, session: SessionId, stream: StreamId) {
+        if mutation::active(Mutation::KeepAliveForCondemned) {
+            return;
+        }
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.attached.remove(&session);
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! One replica, and the law by which it is driven.
+//!
+//! A request comes in by [`door`](crate::door), is admitted into the [`Master`]'s queues, stamped
+//! and proposed at the end of the turn, agreed by [`consensus`](crate::consensus), applied and
+//! answered by [`apply`](crate::apply). Nothing reaches back.
+//!
+//! Nothing leaves before the flush of the turn in which it was produced (I-PAXOS-4), and this module
+//! is the only one that lets anything out.
+
+use crate::candidate::Candidate;
+use crate::consensus::Consensus;
+use crate::io::{Fault, Happening, Input, Output, PeerMessage, StreamId};
+use crate::log::{Payload, ReplicaLog};
+use crate::master::Master;
+use crate::streams::Streams;
+use crate::timing::Timing;
+use crate::watchdog::{Prod, Watchdog};
+use cotter_cell::{Cell, Entry, Genesis};
+use cotter_types::mutation::{self, Mutation};
+use cotter_types::{
+    CellStatus, MemberStatus, Moment, ReplicaId, Role, ServerFrame, Unavailable, Welcome,
+};
+use std::collections::VecDeque;
+
+/// One member of the cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub id: ReplicaId,
+    /// Where clients reach it, as it advertises.
+    pub client_address: String,
+    /// Where peers reach it, as it advertises.
+    pub peer_address: String,
+}
+
+/// Everything that a replica must be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaConfig {
+    /// Which member this replica is.
+    pub id: ReplicaId,
+    /// All members, this one included, in order of id.
+    pub members: Vec<Member>,
+    /// Larger than at every earlier start of this replica.
+    pub boot: u64,
+    /// The times that the cell lives by.
+    pub timing: Timing,
+    /// What the cell was born with.
+    pub genesis: Genesis,
+    /// Version of the program, for people to read.
+    pub version: String,
+    /// Highest feature level that this program knows.
+    pub feature_level_max: u32,
+}
+
+/// Highest feature level that this version of the crate can apply.
+pub const FEATURE_LEVEL_MAX: u32 = 1;
+
+/// Entries between two digests in the replica's log output.
+pub(crate) const DIGEST_INTERVAL: u64 = 10_000;
+
+/// One replica of a cell, without its input and output.
+///
+/// It is not `Send`: it is built inside the one thread that owns it.
+pub struct Replica<L: ReplicaLog> {
+    pub(crate) config: ReplicaConfig,
+    pub(crate) cell: Cell,
+    pub(crate) consensus: Consensus<L>,
+    pub(crate) streams: Streams,
+    pub(crate) candidate: Candidate,
+    pub(crate) master: Option<Box<Master>>,
+    watchdog: Watchdog,
+    started: Moment,
+    last_now: Moment,
+    next_tick: Moment,
+    /// Produced in this turn, and held until its flush.
+    held: Vec<Output>,
+    /// Covered by a flush, and ready to leave.
+    released: VecDeque<Output>,
+}
+
+impl<L: ReplicaLog> Replica<L> {
+    /// Rebuilds a replica from its log.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the log fails or says something that this version does not understand.
+    pub fn new(config: ReplicaConfig, log: L, now: Moment) -> Result<Self, Fault> {
+        let members: Vec<ReplicaId> = config.members.iter().map(|member| member.id).collect();
+        let mut cell = Cell::born(&config.genesis);
+        let consensus = Consensus::new(config.id, members.clone(), log)?;
+        replay(&consensus, &mut cell)?;
+        let sequence = cell.mastership().sequence;
+        let applied = cell.applied();
+        Ok(Self {
+            candidate: Candidate::new(config.id, config.boot, sequence, now),
+            watchdog: Watchdog::new(config.id, &members, now),
+            config,
+            cell,
+            consensus,
+            streams: Streams::default(),
+            master: None,
+            started: now,
+            last_now: now,
+            next_tick: now,
+            held: vec![Output::Log(Happening::Recovered { applied })],
+            released: VecDeque::new(),
+        })
+    }
+
+    /// Takes one input. Nothing that follows from it leaves before the end of the turn.
+    ///
+    /// `now` must have been read after the input arrived.
+    pub fn handle(&mut self, now: Moment, input: Input) {
+        self.observe(now);
+        match input {
+            Input::PeerConnected {
+                peer,
+                feature_level_max,
+            } => {
+                self.watchdog.connected(peer, feature_level_max, now);
+                self.consensus.reconnected(peer);
+            }
+            Input::PeerLost { peer } => self.watchdog.lost(peer),
+            Input::Peer { from, message } => {
+                self.watchdog.heard(from, now);
+                let PeerMessage::Paxos(message) = message;
+                self.consensus.handle(from, message);
+            }
+            Input::StreamOpened { stream, principal } => self.streams.open(stream, principal),
+            Input::StreamClosed { stream } => self.stream_closed(stream),
+            Input::Frame { stream, frame } => self.frame(now, stream, frame),
+            Input::Retire => self.retire(),
+        }
+    }
+
+    /// Ends the turn: proposes what waits, makes everything durable, applies what is decided, and
+    /// lets out what was held.
+    ///
+    /// `wall_ms` is the wall clock in milliseconds since 1970, for display only.
+    ///
+    /// # Errors
+    /// A [`Fault`], after which the replica must be dropped and the process stopped.
+    pub fn end_turn(&mut self, now: Moment, wall_ms: u64) -> Result<(), Fault> {
+        self.observe(now);
+        self.tick(now);
+        self.follow_leadership();
+        self.take_over_if_ready(now);
+        self.reign(now, wall_ms);
+        let flushed = !mutation::active(Mutation::NoFlushBeforeSend);
+        if flushed {
+            self.consensus.sync()?;
+        }
+        self.apply_decided(now)?;
+        // What was decided may have freed the way for more; it is proposed in the next turn, which
+        // `next_wake` makes due at once.
+        let messages: Vec<_> = self.consensus.drain_messages().collect();
+        self.held
+            .extend(messages.into_iter().map(|(to, message)| Output::Peer {
+                to,
+                message: PeerMessage::Paxos(message),
+            }));
+        assert!(
+            !flushed || !self.consensus.needs_sync(),
+            "I-PAXOS-4: nothing leaves before what it rests on is durable"
+        );
+        self.released.extend(self.held.drain(..));
+        Ok(())
+    }
+
+    /// Returns the next thing to do, until there is none.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.released.pop_front()
+    }
+
+    /// Returns the moment by which a turn must end again, even if nothing comes in.
+    #[must_use]
+    pub fn next_wake(&self) -> Moment {
+        let mut wake = self.next_tick;
+        if let Some(master) = &self.master {
+            wake = if master.can_propose() {
+                self.last_now
+            } else {
+                wake.min(master.next_wake(&self.cell))
+            };
+        } else if self.consensus.leads()
+            && let Some(ready) = self
+                .candidate
+                .ready_at(self.cell.mastership(), &self.config.timing)
+        {
+            wake = wake.min(ready);
+        }
+        wake
+    }
+
+    /// Returns the replicated state as far as it is applied here.
+    #[must_use]
+    pub fn cell(&self) -> &Cell {
+        &self.cell
+    }
+
+    /// Tells whether this replica reigns.
+    #[must_use]
+    pub fn is_master(&self) -> bool {
+        self.master.is_some()
+    }
+
+    /// Tells whether a retired replica has laid down what it had, so that the process may stop.
+    #[must_use]
+    pub fn may_stop(&self) -> bool {
+        self.candidate.is_retired()
+            && self.master.is_none()
+            && self.cell.mastership().master != Some(self.config.id)
+    }
+
+    /// Tells how the cell is, as this replica sees it.
+    #[must_use]
+    pub fn status(&self, now: Moment) -> CellStatus {
+        let counts = self.cell.counts();
+        let mastership = self.cell.mastership();
+        CellStatus {
+            cell: self.cell.cell_name().to_owned(),
+            cell_id: self.cell.cell_id(),
+            replica: self.config.id,
+            role: if self.is_master() {
+                Role::Master
+            } else {
+                Role::Follower
+            },
+            master: mastership.master,
+            epoch: mastership.epoch,
+            revision: self.cell.revision(),
+            applied: self.cell.applied(),
+            decided: self.consensus.decided(),
+            digest: format!("{:032x}", self.cell.digest()),
+            master_lease_left_ms: self.master.as_ref().map(|m| millis(now, m.lease_until())),
+            nodes: counts.nodes,
+            sessions: counts.sessions,
+            locks_held: counts.locks_held,
+            waiters: counts.waiters,
+            content_bytes: counts.content_bytes,
+            members: self.members(now),
+            version: self.config.version.clone(),
+            feature_level: self.cell.feature_level(),
+            uptime_ms: millis(self.started, now),
+        }
+    }
+
+    fn members(&self, now: Moment) -> Vec<MemberStatus> {
+        self.config
+            .members
+            .iter()
+            .map(|member| {
+                let own = member.id == self.config.id;
+                let peer = self.watchdog.peer(member.id);
+                MemberStatus {
+                    replica: member.id,
+                    client_address: member.client_address.clone(),
+                    peer_address: member.peer_address.clone(),
+                    connected: own || peer.is_some_and(|peer| peer.connected),
+                    heard_ms_ago: match own {
+                        true => Some(0),
+                        false => peer.and_then(|peer| peer.heard).map(|at| millis(at, now)),
+                    },
+                }
+            })
+            .collect()
+    }
+
+    /// Looks at the clock before anything else: a lease that lapsed meanwhile ends the reign before
+    /// another word is said (I-MASTER-4).
+    fn observe(&mut self, now: Moment) {
+        assert!(now >= self.last_now, "CLOCK_BOOTTIME never runs backwards");
+        let gap = now.since(self.last_now);
+        self.last_now = now;
+        if gap > self.config.timing.lease() && gap > self.config.timing.tick() * 2 {
+            let for_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+            self.log(Happening::Stalled { for_ms });
+        }
+        let lapsed = self
+            .master
+            .as_ref()
+            .is_some_and(|master| !master.lease_stands(now));
+        if lapsed && !mutation::active(Mutation::ReadAfterLease) {
+            self.step_down("its lease lapsed");
+        }
+    }
+
+    /// Moves consensus' own clock, one tick at a time: a replica that stood still does not catch up.
+    fn tick(&mut self, now: Moment) {
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now.after(self.config.timing.tick());
+        self.consensus.tick();
+        let leadership = self.consensus.leadership();
+        let accepted = self.consensus.accepted();
+        let prod = self.watchdog.look(
+            leadership.leader,
+            self.config.id,
+            leadership.accepting,
+            accepted,
+            &self.config.timing,
+            now,
+        );
+        match prod {
+            Some(Prod::Lead) => self.consensus.try_become_leader(),
+            Some(Prod::Reconnect(leader)) => self.consensus.reconnected(leader),
+            None => {}
+        }
+    }
+
+    /// Appends an entry to the log.
+    pub(crate) fn propose(&mut self, entry: &Entry) {
+        let bytes = postcard::to_stdvec(entry).expect("an entry can always be encoded");
+        self.consensus.append(Payload::from(bytes));
+    }
+
+    /// Returns the feature level that everybody understands and the cell does not have yet.
+    pub(crate) fn feature_level_to_raise(&self) -> Option<u32> {
+        let own = self.config.feature_level_max;
+        let all = match self.config.members.len() {
+            1 => own,
+            _ => self.watchdog.feature_level_of_all()?.min(own),
+        };
+        (all > self.cell.feature_level()).then_some(all)
+    }
+
+    pub(crate) fn send(&mut self, stream: StreamId, frame: ServerFrame) {
+        self.held.push(Output::Frame { stream, frame });
+    }
+
+    pub(crate) fn hold(&mut self, output: Output) {
+        self.held.push(output);
+    }
+
+    pub(crate) fn log(&mut self, happening: Happening) {
+        self.held.push(Output::Log(happening));
+    }
+
+    /// Says to every stream who is master now.
+    pub(crate) fn announce(&mut self) {
+        let welcome = self.welcome();
+        let streams: Vec<StreamId> = self.streams.greeted().collect();
+        for stream in streams {
+            self.send(stream, ServerFrame::Welcome(welcome.clone()));
+        }
+    }
+
+    pub(crate) fn welcome(&self) -> Welcome {
+        let mastership = self.cell.mastership();
+        let master = mastership.master;
+        let mut members: Vec<&Member> = self.config.members.iter().collect();
+        members.sort_by_key(|member| Some(member.id) != master);
+        Welcome {
+            cell_id: self.cell.cell_id(),
+            cell: self.cell.cell_name().to_owned(),
+            replica: self.config.id,
+            is_master: self.is_master(),
+            epoch: mastership.epoch,
+            master: master.filter(|master| *master != self.config.id),
+            addresses: members
+                .into_iter()
+                .map(|member| member.client_address.clone())
+                .collect(),
+        }
+    }
+
+    pub(crate) fn not_master(&self) -> Unavailable {
+        let master = self
+            .cell
+            .mastership()
+            .master
+            .filter(|master| *master != self.config.id);
+        let address = self
+            .config
+            .members
+            .iter()
+            .find(|member| Some(member.id) == master)
+            .map(|member| member.client_address.clone());
+        Unavailable::NotMaster { master, address }
+    }
+}
+
+/// Applies what the log knows to be decided to a newborn cell.
+fn replay<L: ReplicaLog>(consensus: &Consensus<L>, cell: &mut Cell) -> Result<(), Fault> {
+    const CHUNK: u64 = 1_024;
+    let decided = consensus.decided();
+    while cell.applied() < decided {
+        let from = cell.applied();
+        let to = decided.min(from + CHUNK);
+        for (payload, index) in consensus.read(from, to)?.iter().zip(from..) {
+            cell.apply(&decode(payload, index)?);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn decode(payload: &Payload, index: u64) -> Result<Entry, Fault> {
+    postcard::from_bytes(payload.as_bytes()).map_err(|error| Fault::UnknownEntry {
+        index,
+        why: error.to_string(),
+    })
+}
+
+fn millis(from: Moment, to: Moment) -> u64 {
+    u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,440 @@
+//! A small cell on perfect links and one clock, for tests that speak to replicas by hand.
+
+mod memory_log;
+
+pub(crate) use memory_log::MemoryLog;
+
+use cotter_cell::Genesis;
+use cotter_replica::{
+    FEATURE_LEVEL_MAX, Happening, Input, Member, Output, PeerMessage, Replica, ReplicaConfig,
+    StreamId, Timing,
+};
+use cotter_types::{
+    Acknowledged, Acquire, Answer, CellId, ClientFrame, Create, Lifetime, LockMode, Moment,
+    Mutation, Nonce, OpenSession, Path, Query, QueryResponse, ReplicaId, RequestNumber,
+    ServerFrame, SessionId, SessionMetadata, Wait,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One replica, alive or dead.
+struct Seat {
+    replica: Option<Replica<MemoryLog>>,
+    log: MemoryLog,
+    boot: u64,
+    /// Cut off from its peers, both ways.
+    isolated: bool,
+    /// Handles nothing, but its clock goes on.
+    paused: bool,
+    waiting: Vec<Input>,
+}
+
+/// The cell.
+pub(crate) struct Cluster {
+    seats: BTreeMap<ReplicaId, Seat>,
+    now: Moment,
+    streams: BTreeMap<StreamId, ReplicaId>,
+    next_stream: u64,
+    /// Frames that clients received and no test has looked at.
+    pub(crate) inbox: BTreeMap<StreamId, Vec<ServerFrame>>,
+    /// What the replicas had to tell.
+    pub(crate) happenings: Vec<(ReplicaId, Happening)>,
+}
+
+/// Step of the clock: a tenth of a tick.
+const STEP: Duration = Duration::from_millis(1);
+
+impl Cluster {
+    /// Starts a cell of `replicas` and waits until it has a master.
+    pub(crate) fn start(replicas: u64) -> Self {
+        let mut cluster = Self {
+            seats: BTreeMap::new(),
+            now: Moment(1_000_000),
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            inbox: BTreeMap::new(),
+            happenings: Vec::new(),
+        };
+        for id in 1..=replicas {
+            let seat = Seat {
+                replica: None,
+                log: MemoryLog::default(),
+                boot: 0,
+                isolated: false,
+                paused: false,
+                waiting: Vec::new(),
+            };
+            cluster.seats.insert(ReplicaId(id), seat);
+        }
+        for id in 1..=replicas {
+            cluster.boot(ReplicaId(id));
+        }
+        cluster.await_master();
+        cluster
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.now
+    }
+
+    pub(crate) fn replica(&self, id: ReplicaId) -> &Replica<MemoryLog> {
+        self.seats[&id].replica.as_ref().expect("the replica runs")
+    }
+
+    pub(crate) fn log(&self, id: ReplicaId) -> &MemoryLog {
+        &self.seats[&id].log
+    }
+
+    /// Starts or restarts a replica from its log.
+    pub(crate) fn boot(&mut self, id: ReplicaId) {
+        let members: Vec<Member> = self
+            .seats
+            .keys()
+            .map(|id| Member {
+                id: *id,
+                client_address: format!("client-{id}"),
+                peer_address: format!("peer-{id}"),
+            })
+            .collect();
+        let now = self.now;
+        let seat = self.seats.get_mut(&id).expect("a known replica");
+        seat.boot += 1;
+        let config = ReplicaConfig {
+            id,
+            members,
+            boot: seat.boot,
+            timing: Timing::default(),
+            genesis: Genesis {
+                cell_id: CellId(7),
+                cell: "test".into(),
+                token_floor: 1_000,
+            },
+            version: "test".into(),
+            feature_level_max: FEATURE_LEVEL_MAX,
+        };
+        let replica = Replica::new(config, seat.log.clone(), now).expect("the log is readable");
+        seat.replica = Some(replica);
+        self.connect(id);
+    }
+
+    /// Ends a replica as SIGKILL does.
+    pub(crate) fn kill(&mut self, id: ReplicaId) {
+        let seat = self.seats.get_mut(&id).expect("a known replica");
+        seat.replica = None;
+        seat.log.crash();
+        seat.waiting.clear();
+        self.streams.retain(|_, replica| *replica != id);
+        for (other, seat) in &mut self.seats {
+            if *other != id {
+                seat.waiting.push(Input::PeerLost { peer: id });
+            }
+        }
+    }
+
+    pub(crate) fn isolate(&mut self, id: ReplicaId, isolated: bool) {
+        self.seats.get_mut(&id).expect("a known replica").isolated = isolated;
+        if !isolated {
+            self.connect(id);
+        }
+    }
+
+    pub(crate) fn pause(&mut self, id: ReplicaId, paused: bool) {
+        self.seats.get_mut(&id).expect("a known replica").paused = paused;
+    }
+
+    fn connect(&mut self, id: ReplicaId) {
+        let others: Vec<ReplicaId> = self.seats.keys().copied().filter(|o| *o != id).collect();
+        for other in others {
+            let input = |peer| Input::PeerConnected {
+                peer,
+                feature_level_max: FEATURE_LEVEL_MAX,
+            };
+            self.seats
+                .get_mut(&id)
+                .expect("known")
+                .waiting
+                .push(input(other));
+            self.seats
+                .get_mut(&other)
+                .expect("known")
+                .waiting
+                .push(input(id));
+        }
+    }
+
+    /// Lets time pass, in steps of a millisecond.
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while self.now < end {
+            self.now = self.now.after(STEP);
+            self.settle();
+        }
+    }
+
+    /// Lets everybody work off what has come in, without time passing.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..100 {
+            let mut worked = false;
+            let ids: Vec<ReplicaId> = self.seats.keys().copied().collect();
+            for id in ids {
+                worked |= self.turn(id);
+            }
+            if !worked {
+                return;
+            }
+        }
+        panic!("the replicas do not come to rest");
+    }
+
+    fn turn(&mut self, id: ReplicaId) -> bool {
+        let now = self.now;
+        let seat = self.seats.get_mut(&id).expect("a known replica");
+        let Some(replica) = seat.replica.as_mut().filter(|_| !seat.paused) else {
+            return false;
+        };
+        if seat.waiting.is_empty() && replica.next_wake() > now {
+            return false;
+        }
+        for input in std::mem::take(&mut seat.waiting) {
+            replica.handle(now, input);
+        }
+        replica.end_turn(now, 0).expect("no fault");
+        let mut outputs = Vec::new();
+        while let Some(output) = replica.poll() {
+            outputs.push(output);
+        }
+        for output in outputs {
+            self.deliver(id, output);
+        }
+        true
+    }
+
+    fn deliver(&mut self, from: ReplicaId, output: Output) {
+        match output {
+            Output::Peer { to, message } => {
+                let cut = self.seats[&from].isolated || self.seats[&to].isolated;
+                if !cut && self.seats[&to].replica.is_some() {
+                    self.enqueue(to, from, message);
+                }
+            }
+            Output::Frame { stream, frame } => self.inbox.entry(stream).or_default().push(frame),
+            Output::CloseStream { stream } => {
+                self.streams.remove(&stream);
+            }
+            Output::Log(happening) => self.happenings.push((from, happening)),
+        }
+    }
+
+    fn enqueue(&mut self, to: ReplicaId, from: ReplicaId, message: PeerMessage) {
+        self.seats
+            .get_mut(&to)
+            .expect("known")
+            .waiting
+            .push(Input::Peer { from, message });
+    }
+
+    /// Waits until exactly one replica reigns, at most five seconds.
+    pub(crate) fn await_master(&mut self) -> ReplicaId {
+        for _ in 0..5_000 {
+            if let Some(master) = self.master() {
+                return master;
+            }
+            self.run(STEP);
+        }
+        panic!("no master within five seconds");
+    }
+
+    /// Returns the replica that reigns, the one with the highest epoch if there are two.
+    pub(crate) fn master(&self) -> Option<ReplicaId> {
+        self.seats
+            .iter()
+            .filter_map(|(id, seat)| {
+                let replica = seat
+                    .replica
+                    .as_ref()
+                    .filter(|r| !seat.paused && r.is_master())?;
+                Some((replica.cell().mastership().epoch, *id))
+            })
+            .max()
+            .map(|(_, id)| id)
+    }
+
+    /// Asks a replica to lay mastership down and take none any more.
+    pub(crate) fn retire(&mut self, id: ReplicaId) {
+        self.seats
+            .get_mut(&id)
+            .expect("known")
+            .waiting
+            .push(Input::Retire);
+        self.settle();
+    }
+
+    /// Opens a stream to a replica.
+    pub(crate) fn bare_stream(&mut self, replica: ReplicaId) -> StreamId {
+        self.next_stream += 1;
+        let stream = StreamId(self.next_stream);
+        self.streams.insert(stream, replica);
+        let opened = Input::StreamOpened {
+            stream,
+            principal: "tester".into(),
+        };
+        self.seats
+            .get_mut(&replica)
+            .expect("known")
+            .waiting
+            .push(opened);
+        stream
+    }
+
+    /// Opens a stream to a replica and says hello.
+    pub(crate) fn stream(&mut self, replica: ReplicaId) -> StreamId {
+        let stream = self.bare_stream(replica);
+        self.send(
+            stream,
+            ClientFrame::Hello {
+                version: 1,
+                client: "test".into(),
+                cell: None,
+            },
+        );
+        stream
+    }
+
+    pub(crate) fn close_stream(&mut self, stream: StreamId) {
+        if let Some(replica) = self.streams.remove(&stream) {
+            let closed = Input::StreamClosed { stream };
+            self.seats
+                .get_mut(&replica)
+                .expect("known")
+                .waiting
+                .push(closed);
+            self.settle();
+        }
+    }
+
+    pub(crate) fn send(&mut self, stream: StreamId, frame: ClientFrame) {
+        if let Some(replica) = self.streams.get(&stream) {
+            let input = Input::Frame { stream, frame };
+            self.seats
+                .get_mut(replica)
+                .expect("known")
+                .waiting
+                .push(input);
+        }
+        self.settle();
+    }
+
+    /// Takes the frames that a stream has received.
+    pub(crate) fn received(&mut self, stream: StreamId) -> Vec<ServerFrame> {
+        self.inbox.remove(&stream).unwrap_or_default()
+    }
+
+    /// Opens a session on a stream.
+    pub(crate) fn open(&mut self, stream: StreamId, nonce: u128, lease_ms: u64) -> SessionId {
+        let metadata = SessionMetadata {
+            name: format!("n{nonce}"),
+            ..Default::default()
+        };
+        self.send(
+            stream,
+            ClientFrame::Open(OpenSession {
+                nonce: Nonce(nonce),
+                lease_ms,
+                metadata,
+            }),
+        );
+        self.run(Duration::from_millis(50));
+        self.received(stream)
+            .into_iter()
+            .find_map(|frame| match frame {
+                ServerFrame::Opened { session, .. } => Some(session),
+                _ => None,
+            })
+            .expect("the session is opened")
+    }
+
+    /// Sends a mutation and returns its answer, if one comes within 50 ms.
+    pub(crate) fn mutate(
+        &mut self,
+        stream: StreamId,
+        session: SessionId,
+        number: u64,
+        mutation: Mutation,
+    ) -> Option<Answer> {
+        let number = RequestNumber(number);
+        let acknowledged = Acknowledged::default();
+        self.send(
+            stream,
+            ClientFrame::Mutate {
+                session,
+                number,
+                acknowledged,
+                mutation,
+            },
+        );
+        self.run(Duration::from_millis(50));
+        self.answer(stream, session, number)
+    }
+
+    /// Looks for the answer to a mutation among what a stream has received.
+    pub(crate) fn answer(
+        &mut self,
+        stream: StreamId,
+        session: SessionId,
+        number: RequestNumber,
+    ) -> Option<Answer> {
+        self.received(stream)
+            .into_iter()
+            .find_map(|frame| match frame {
+                ServerFrame::Answer {
+                    session: s,
+                    number: n,
+                    answer,
+                } if (s, n) == (session, number) => Some(answer),
+                _ => None,
+            })
+    }
+
+    /// Asks a query and returns its answer, if one comes at once.
+    pub(crate) fn query(
+        &mut self,
+        stream: StreamId,
+        query: Query,
+    ) -> Option<Result<QueryResponse, Answer>> {
+        self.send(stream, ClientFrame::Query { id: 99, query });
+        self.received(stream)
+            .into_iter()
+            .find_map(|frame| match frame {
+                ServerFrame::QueryAnswer { id: 99, answer } => Some(answer),
+                _ => None,
+            })
+    }
+}
+
+/// A path.
+pub(crate) fn path(text: &str) -> Path {
+    Path::parse(text).expect("a valid path")
+}
+
+/// An exclusive acquire that waits for ever and creates the node.
+pub(crate) fn acquire(text: &str) -> Mutation {
+    Mutation::Acquire(Acquire {
+        path: path(text),
+        mode: LockMode::Exclusive,
+        wait: Wait::Forever,
+        lock_delay_ms: 0,
+        conflict_notice: false,
+        create: Some(Lifetime::Permanent),
+    })
+}
+
+/// A plain create.
+pub(crate) fn create(text: &str) -> Mutation {
+    Mutation::Create(Create {
+        path: path(text),
+        contents: "x".into(),
+        lifetime: Lifetime::Permanent,
+        parents: true,
+        exclusive: true,
+    })
+}
