@@ -1,1 +1,66 @@
-//! The client library: connect, keep a session, take a lock, and know when it is lost.
+//! The client library of Cotter: connect, keep a session, take a lock, and know when it is lost.
+//!
+//! ```no_run
+//! use cotter_client::{Client, Wait};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder().endpoints_from_env().name("crawler").connect().await?;
+//! let guard = client.lock("/ls/local/jobs/crawl")?.wait(Wait::Ms(5_000)).acquire().await?;
+//! tokio::select! {
+//!     lost = guard.lost() => println!("stop working: {lost}"),
+//!     () = work(guard.sequencer()?) => guard.release().await?,
+//! }
+//! client.close().await?;
+//! # Ok(())
+//! # }
+//! # async fn work(_: cotter_client::Sequencer) {}
+//! ```
+//!
+//! A [`Client`] is one session. It is kept by a thread of its own, so that nothing the application
+//! does can starve it; the master may change and connections may break, and calls only take longer.
+//!
+//! What may be believed has an end. The session is [`SessionState::Safe`] while its lease stands by
+//! *this machine's* clock, and that ends before the cell's count does. Then it is in
+//! [`SessionState::Jeopardy`]: guards give no sequencer, [`Guard::lost`] resolves, calls wait. When
+//! the cell proves to know the session still, all is as before; when the grace period has passed, or
+//! the cell says so, it is [`SessionState::Expired`], and a new client is needed. The library never
+//! panics and never ends the process.
+//!
+//! What it cannot promise: if the clocks of two machines differ in rate by more than 1 %, or a
+//! hypervisor freezes this machine's time, a holder of the past may not know it. Everything that the
+//! lock protects should therefore check the [`Sequencer`] or its token.
+//!
+//! An [`Observer`] only looks, and needs no session. What can be looked at is in [`Reads`].
+
+mod builder;
+mod client;
+mod clock;
+mod driver;
+mod error;
+mod lock;
+mod nodes;
+mod observer;
+mod reads;
+mod shared;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+pub use builder::{CALL_TIMEOUT_DEFAULT, ClientBuilder, DEFAULT_ENDPOINT, ENDPOINTS_VARIABLE};
+pub use client::Client;
+pub use clock::now;
+pub use error::{
+    AcquireError, ChangeError, CloseError, ConnectError, Cut, Lost, QueryError, ReleaseError,
+};
+pub use lock::{Guard, LockRequest};
+pub use nodes::{CreateRequest, Created, DeleteRequest, SetRequest};
+pub use observer::Observer;
+pub use reads::{Node, Page, Reads};
+pub use shared::{Conflict, SessionState};
+
+pub use cotter_types::{
+    CellId, CellStatus, ChangeOfHands, Contents, Explanation, FencingToken, Instance, Lifetime,
+    ListPage, LockMode, LockRow, Moment, NodeStat, Path, PathError, Refusal, RequestNumber,
+    Revision, Sequencer, SequencerError, SessionId, SessionView, Wait,
+};

@@ -4,7 +4,7 @@
 //! off what two clocks may differ in rate. So the client's belief ends first, always, as long as the
 //! drift is within [`CLOCK_DRIFT_PER_MILLE`].
 
-use cotter_types::{Moment, limits::CLOCK_DRIFT_PER_MILLE};
+use cotter_types::{Moment, limits::CLOCK_DRIFT_PER_MILLE, mutation};
 use std::time::Duration;
 
 /// The end of the client's belief in its lease.
@@ -43,8 +43,14 @@ impl Belief {
         self.lease_ms = lease_ms;
     }
 
-    /// Extends the belief: the master confirmed a frame that was sent at `sent`.
-    pub(crate) fn confirmed(&mut self, sent: Moment) {
+    /// Extends the belief: the master has confirmed, by now, a frame that was sent
+    /// at `sent`.
+    pub(crate) fn confirmed(&mut self, sent: Moment, now: Moment) {
+        let sent = if mutation::active(mutation::Mutation::LeaseCountedFromReceipt) {
+            now
+        } else {
+            sent
+        };
         let micros = self.lease_ms.saturating_mul(1_000 - CLOCK_DRIFT_PER_MILLE);
         // Only ever extended: answers can come late, and the newest promise is not the longest.
         self.end = self.end.max(sent.after(Duration::from_micros(micros)));

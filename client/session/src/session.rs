@@ -494,7 +494,7 @@ impl Session {
                 {
                     self.life = Life::Born(session);
                     self.outputs.push_back(Output::Opened { session, lease_ms });
-                    self.attached(sent, lease_ms);
+                    self.attached(now, sent, lease_ms);
                 }
             }
             ServerFrame::OpenRefused { nonce, answer } => {
@@ -506,7 +506,7 @@ impl Session {
                 if let Some(sent) = asked
                     && id == Some(session)
                 {
-                    self.attached(sent, lease_ms);
+                    self.attached(now, sent, lease_ms);
                 }
             }
             ServerFrame::AttachRefused { session, answer } => {
@@ -516,7 +516,7 @@ impl Session {
             }
             ServerFrame::KeepAlive { number } => {
                 if let Some(sent) = attachment.keepalive_answered(number) {
-                    self.belief.confirmed(sent);
+                    self.belief.confirmed(sent, now);
                 }
             }
             ServerFrame::Answer {
@@ -554,13 +554,13 @@ impl Session {
     }
 
     /// The session is attached to this stream by the frame that was sent at `sent`.
-    fn attached(&mut self, sent: Moment, lease_ms: u64) {
+    fn attached(&mut self, now: Moment, sent: Moment, lease_ms: u64) {
         let attachment = self.connection.as_mut().and_then(Connection::attachment);
         if let Some(attachment) = attachment {
             attachment.attached(sent);
         }
         self.belief.granted(lease_ms);
-        self.belief.confirmed(sent);
+        self.belief.confirmed(sent, now);
     }
 
     /// `Open` or `Attach` was answered with no.
