@@ -12,12 +12,11 @@
 use super::Files;
 use super::entry_index::{EntryIndex, Position};
 use super::log_settings::{LogIdentity, LogSettings, OpenError, OpenReport, SEGMENT_BYTES_MIN};
-use super::operation::{self, Change, STATE_BYTES, encode_state};
+use super::operation::{self, Change, STATE_BYTES};
 use super::record::{self, BODY_BYTES_MAX, Kind, Link};
 use super::recovery::{Recovered, SEGMENT_FILE_BYTES_MAX, recover};
-use super::segment::{
-    RESERVED_NAME, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number,
-};
+use super::reserved::{adopt_reserved, begin_segment, discard_reserved, reserve};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number};
 use cotter_replica::{LogFault, LogRoom, Payload, ReplicaLog};
 use crc32c::crc32c;
 use omnipaxos::storage::StorageOp;
@@ -420,85 +419,4 @@ fn check_settings(settings: &LogSettings) -> Result<(), OpenError> {
         return Ok(());
     }
     Err(OpenError::Settings(settings.segment_bytes))
-}
-
-/// Writes the beginning of a segment into a file allocated for it, and gives it its name, durably.
-/// Returns where its next record goes, and the checksum that record follows.
-fn begin_segment<F: Files>(
-    files: &F,
-    file: &F::File,
-    header: &SegmentHeader,
-    index: &EntryIndex,
-) -> io::Result<(u64, u32)> {
-    if header.number > u64::from(u32::MAX) {
-        return Err(io::Error::other("the log has too many segments"));
-    }
-    let mut bytes = header.encode().to_vec();
-    let link = Link {
-        previous: header.previous_checksum,
-        sequence: header.first_sequence,
-        flushed: header.first_sequence,
-    };
-    let state = index.state();
-    let salt = header.identity.salt();
-    let checksum = record::append(&mut bytes, salt, link, Kind::State, |out| {
-        encode_state(&state, out)
-    });
-    files.write_at(file, 0, &bytes)?;
-    files.sync_data(file)?;
-    files.rename(RESERVED_NAME, &segment_name(header.number))?;
-    files.sync_directory()?;
-    Ok((bytes.len() as u64, checksum))
-}
-
-/// Allocates the next segment, durably; `None` when there is no room.
-fn reserve<F: Files>(files: &F, segment_bytes: u64) -> io::Result<Option<F::File>> {
-    let is_full = |error: &io::Error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        )
-    };
-    let file = match files.create(RESERVED_NAME) {
-        Err(error) if is_full(&error) => return Ok(None),
-        file => file?,
-    };
-    match files.allocate(&file, segment_bytes) {
-        Err(error) if is_full(&error) => {
-            files.remove(RESERVED_NAME)?;
-            return Ok(None);
-        }
-        allocated => allocated?,
-    }
-    files.sync_data(&file)?;
-    files.sync_directory()?;
-    Ok(Some(file))
-}
-
-/// Takes over the segment that an earlier life allocated, if it was never written to.
-fn adopt_reserved<F: Files>(files: &F, segment_bytes: u64) -> io::Result<Option<F::File>> {
-    let file = match files.open(RESERVED_NAME) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    files.sync_data(&file)?;
-    if files.length(&file)? == segment_bytes {
-        let mut bytes = vec![0; segment_bytes as usize];
-        files.read_exact_at(&file, 0, &mut bytes)?;
-        if bytes.iter().all(|byte| *byte == 0) {
-            return Ok(Some(file));
-        }
-    }
-    discard_reserved(files)?;
-    Ok(None)
-}
-
-fn discard_reserved<F: Files>(files: &F) -> io::Result<()> {
-    match files.remove(RESERVED_NAME) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => {
-            removed?;
-            files.sync_directory()
-        }
-    }
 }

@@ -32,6 +32,7 @@ mod operation;
 mod os_files;
 mod record;
 mod recovery;
+mod reserved;
 mod sealed_file;
 mod segment;
 mod sim_disk;
@@ -48,3 +49,6 @@ pub use log_settings::{
 };
 pub use os_files::OsFiles;
 pub use sim_files::SimFiles;
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,13 @@
 //! durable (see [`record::find_proof_of_flush`]). That end is cleared, and reported. Everything else
 //! is corruption, and the log stays as it was found.
 //!
-//! Caveat: a whole flushed batch that is lost at the very end, with the mark behind it, looks like
-//! one that was never written. A mark follows each sync within the same call, so this takes a power
-//! cut right after the sync and damage to the same place.
+//! What was read but is not proven durable is written once more and synced: after a sync that failed,
+//! the page cache shows what the disk does not hold, and a further sync answers that all is well.
+//!
+//! Caveat: damage that reaches to the very end of the log, the mark behind the last sync included,
+//! looks like an unfinished end; it is cut off and reported as one. The mark is written within the
+//! call that syncs, so this takes a power cut right after the sync and damage to the same place, or
+//! damage to everything the segment holds behind it.
 
 use super::Files;
 use super::entry_index::EntryIndex;
@@ -51,6 +55,7 @@ pub(super) fn recover<F: Files>(
         checksum: 0,
         index: EntryIndex::new(settings.cache_bytes),
         records: 0,
+        unproven_from: 0,
     };
     let (mut file, mut bytes) = read_segment(files, 1)?;
     let mut header = read_header(&bytes, 1, identity)?;
@@ -73,10 +78,14 @@ pub(super) fn recover<F: Files>(
         (file, bytes, header) = (next_file, next_bytes, next_header);
     }
     if let Some(torn) = &torn {
-        let zeros = vec![0; torn.bytes as usize];
-        files.write_at(&file, torn.offset, &zeros)?;
-        files.sync_data(&file)?;
+        files.write_at(&file, torn.offset, &vec![0; torn.bytes as usize])?;
     }
+    files.write_at(
+        &file,
+        reader.unproven_from as u64,
+        &bytes[reader.unproven_from..end],
+    )?;
+    files.sync_data(&file)?;
     Ok(Recovered {
         index: reader.index,
         segment: count,
@@ -179,6 +188,8 @@ struct SegmentReader {
     checksum: u32,
     index: EntryIndex,
     records: u64,
+    /// Where in the segment begins what no record shows to have been durable.
+    unproven_from: usize,
 }
 
 impl SegmentReader {

@@ -89,7 +89,12 @@ impl SimFiles {
 
     /// Makes the next sync of a file fail with `EIO` and lose what it should have kept.
     pub fn fail_next_sync(&self) {
-        self.disk.borrow_mut().syncs_until_failure = Some(0);
+        self.fail_sync_after(0);
+    }
+
+    /// Lets `syncs` more syncs of files through and makes the one after them fail likewise.
+    pub fn fail_sync_after(&self, syncs: u64) {
+        self.disk.borrow_mut().syncs_until_failure = Some(syncs);
     }
 
     /// Bounds the bytes of all files together; `None` takes the bound away.
