@@ -248,6 +248,9 @@ impl<F: Files> SegmentedLog<F> {
     }
 
     fn write_out(&mut self) -> Result<(), LogFault> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
         let result = self.files.write_at(&self.file, self.written, &self.staged);
         self.hold("writing", result)?;
         self.written += self.staged.len() as u64;

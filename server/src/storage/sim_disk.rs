@@ -6,7 +6,7 @@
 //! any byte, in any order; of each change of a directory all or nothing, in any order. This is
 //! harsher than any journaling file system, and allowed by POSIX.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes that a disk writes independently of their neighbours.
 const SECTOR_BYTES: usize = 512;
@@ -259,10 +259,27 @@ impl Disk {
                 Node::Directory(directory) => directory.crash(&mut chance),
             }
         }
+        self.forget_unnamed();
         self.generation += 1;
         self.locked.clear();
         self.syncs_until_failure = None;
         self.changes_until_power_cut = None;
+    }
+
+    /// Frees the contents of files that lost their names; no handle outlives a crash.
+    fn forget_unnamed(&mut self) {
+        let mut named = BTreeSet::new();
+        for node in &self.nodes {
+            if let Node::Directory(directory) = node {
+                named.extend(directory.seen.values().copied());
+            }
+        }
+        for (id, node) in self.nodes.iter_mut().enumerate() {
+            match node {
+                Node::File(file) if !named.contains(&id) => *file = FileNode::default(),
+                Node::File(_) | Node::Directory(_) => {}
+            }
+        }
     }
 
     /// Bytes taken by files that still have a name.

@@ -309,3 +309,44 @@ fn entries_of_every_length_survive() {
         entries
     );
 }
+
+#[test]
+fn a_record_of_a_life_that_went_otherwise_does_not_fit_though_its_number_does() {
+    let files = SimFiles::new();
+    log_of(&files, &[b"record-a"], 1);
+    files.kill();
+    let other = files.duplicate();
+    for (disk, second) in [(&files, b"record-b"), (&other, b"RECORD-B")] {
+        let mut log = open(disk).unwrap();
+        log.append_entry(Payload::from(&second[..])).unwrap();
+        log.append_entry(Payload::from(&b"record-c"[..])).unwrap();
+        log.sync().unwrap();
+    }
+    let name = segment_name(1);
+    let at = place_of(&other, &name, b"record-c");
+    let stale = other.contents(&name).unwrap()[at - 38..at + 8].to_vec();
+    files.overwrite(&name, at - 38, &stale).unwrap();
+    assert!(matches!(open(&files), Err(OpenError::Corrupt { .. })));
+}
+
+#[test]
+fn the_beginning_of_a_segment_is_never_unfinished() {
+    let files = SimFiles::new();
+    let mut log = create(&files);
+    log.set_promise(super::ballot(6)).unwrap();
+    // Beginning a segment makes all before it durable; what is staged behind it is not written.
+    while !files.list().unwrap().contains(&segment_name(2)) {
+        log.append_entry(Payload::from(vec![1; 50])).unwrap();
+    }
+    files.kill();
+    let sound = files.duplicate();
+    assert_eq!(
+        open(&sound).unwrap().get_promise().unwrap(),
+        Some(super::ballot(6))
+    );
+    files.flip_bit(&segment_name(2), 64 * 8).unwrap();
+    assert!(matches!(
+        open(&files),
+        Err(OpenError::Corrupt { segment: 2, .. })
+    ));
+}
