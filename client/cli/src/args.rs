@@ -1,32 +1,255 @@
 //! What can be said on the command line.
 
 use crate::lock::schedule::OnLost;
+use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use cotter_types::Path;
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
 
-/// The whole command line.
+const EXIT_CODES: &str = "\
+Exit status:
+   0  done
+  64  the command line makes no sense
+  65  the node is not as expected: it exists already, has changed, has children or is locked
+  66  there is no such node or file
+  69  the cell could not be reached, or has no master
+  70  something that should not happen
+  74  a file or a stream could not be read or written
+  75  the lock was not acquired (see cotter lock --help)
+  77  permission denied
+ 117  a lock, or a session, was lost while it was needed";
+
+const LOCK_HELP: &str = "\
+The command is started without a shell, in a process group of its own, with standard input passed.
+It finds COTTER_LOCK (the path), COTTER_TOKEN (the fencing token), COTTER_SEQUENCER and
+COTTER_SESSION in its environment. INT, TERM, HUP, QUIT, USR1, USR2 and WINCH are passed on to it.
+Without a command the sequencer is printed and the lock held until INT or TERM.
+
+When the command ends, whatever it has left in its process group is ended too, and then the lock is
+released. If the lock is about to be lost, the command is told to end (--on-lost, --grace) and is
+killed before anybody else can get the lock, even if this process is killed or stopped meanwhile.
+Not reached are processes that leave the process group, and nothing is promised when the whole
+machine stands still: have stores check COTTER_TOKEN. A job stopped with Ctrl-Z for longer than its
+lease loses the lock, and the command is killed.
+
+Exit status: that of the command, 128+n if signal n killed it, 126 and 127 if it could not be
+executed or found; otherwise
+  64  the command line makes no sense
+  69  the cell could not be reached, or has no master
+  70  something that should not happen
+  75  the lock was not acquired within --wait, or at once with --nonblock (or CODE of -E)
+  77  permission denied
+ 117  the lock was lost, or about to be lost, while the command ran (not with --on-lost ignore)
+ 128+n  signal n came while waiting for the lock
+
+Examples:
+  cotter lock /ls/local/jobs/crawl -- ./crawl --all
+  cotter lock -n /ls/local/jobs/billing -- ./bill || echo 'runs elsewhere'
+  cotter lock -w 2.5 -E 3 --shared /ls/local/db/schema -- ./report";
+
+/// Lock and coordination service: who may act, and who is alive.
 #[derive(Debug, Parser)]
-#[command(name = "cotter", version)]
+#[command(name = "cotter", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
+    /// What holds for every verb.
+    #[command(flatten)]
+    pub(crate) common: Common,
     /// What to do.
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
+/// What holds for every verb.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// Addresses of replicas; any one is enough to find the others
+    #[arg(
+        long,
+        global = true,
+        env = "COTTER_ENDPOINTS",
+        value_delimiter = ',',
+        value_name = "HOST:PORT,…",
+        default_value = "127.0.0.1:7400"
+    )]
+    pub(crate) endpoints: Vec<String>,
+    /// Tables for people, JSON for programs, or plain: tab-separated without a head
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+    /// Give up on the cell after so long; waiting for a lock does not count
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = positive_seconds,
+          default_value = "30")]
+    pub(crate) timeout: Duration,
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Own a command for `cotter lock` (internal).
-    #[command(hide = true)]
-    LockKeeper(KeeperArgs),
-    /// Become a command for `cotter lock` (internal).
-    #[command(hide = true)]
-    LockTrampoline(TrampolineArgs),
+    /// Hold a lock while a command runs
+    #[command(after_help = LOCK_HELP)]
+    Lock(LockArgs),
+    /// Say who holds a lock, who waits for it, and why
+    Explain {
+        /// The lock
+        path: Path,
+    },
+    /// List the locks that are held, waited for or delayed
+    Locks {
+        /// Only within this path
+        #[arg(default_value = "/ls/local")]
+        path: Path,
+    },
+    /// List the sessions
+    Sessions,
+    /// List the children of a node
+    Ls {
+        /// The node
+        #[arg(default_value = "/ls/local")]
+        path: Path,
+    },
+    /// Show a node and everything below it
+    Tree {
+        /// The node
+        #[arg(default_value = "/ls/local")]
+        path: Path,
+        /// Go only so many levels down
+        #[arg(short = 'L', long, value_name = "LEVELS", value_parser = clap::value_parser!(u8).range(1..))]
+        depth: Option<u8>,
+    },
+    /// Write the contents of a node to standard output
+    Cat {
+        /// The node
+        path: Path,
+    },
+    /// Replace the contents of a node, or create it
+    Put(PutArgs),
+    /// Create a node
+    Create(CreateArgs),
+    /// Delete a node
+    Rm(RmArgs),
+    /// Show the metadata of a node
+    Stat {
+        /// The node
+        path: Path,
+    },
+    /// Look at the cell itself
+    #[command(subcommand)]
+    Cell(CellVerb),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
-/// Arguments of the keeper.
+/// What can be asked of the cell itself.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CellVerb {
+    /// Show how the cell is, as the replica that answers sees it
+    Status,
+    /// List the replicas
+    Members,
+}
+
+/// Arguments of `cotter lock`.
 #[derive(Debug, Args)]
-pub(crate) struct KeeperArgs {
+pub(crate) struct LockArgs {
+    /// The lock: a node, created with its parents if there is none
+    pub(crate) path: Path,
+    /// Do not wait for the lock
+    #[arg(short, long, visible_alias = "nb", conflicts_with = "wait")]
+    pub(crate) nonblock: bool,
+    /// Wait at most so long for the lock; 0 is --nonblock
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) wait: Option<Duration>,
+    /// Share the lock with other shared holders
+    #[arg(short, long, conflicts_with = "exclusive")]
+    pub(crate) shared: bool,
+    /// Hold the lock alone (the default)
+    #[arg(short = 'x', short_alias = 'e', long)]
+    pub(crate) exclusive: bool,
+    /// Exit status when the lock was not acquired
+    #[arg(short = 'E', long, value_name = "CODE", default_value = "75")]
+    pub(crate) conflict_exit_code: u8,
+    /// The session's lease: how long the lock may stay held after this machine has died (2 to 120)
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, default_value = "12")]
+    pub(crate) lease: Duration,
+    /// How long the lock stays unavailable after this session has expired (0 to 60)
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "2")]
+    pub(crate) lock_delay: Duration,
+    /// Name of the session, for people to read; the default is the command's name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// What to do with the command when the lock is about to be lost: term, kill, signal:NAME, or
+    /// ignore (it runs on, and only the token protects)
+    #[arg(long, value_name = "WHAT", default_value = "term")]
+    pub(crate) on_lost: OnLost,
+    /// Time between that signal and KILL; the default is a quarter of the lease
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) grace: Option<Duration>,
+    /// Say how long it took, and while waiting, who holds the lock and which place this is
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Create the node as an ephemeral one, which goes with its last holder
+    #[arg(long)]
+    pub(crate) temporary: bool,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Arguments of `cotter put`.
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// The node
+    pub(crate) path: Path,
+    /// File with the new contents, at most 256 KiB; - is standard input
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// Only if the content generation is this one; 0: only if there is no such node
+    #[arg(long, value_name = "GENERATION")]
+    pub(crate) if_generation: Option<u64>,
+    /// Create missing parents
+    #[arg(short, long)]
+    pub(crate) parents: bool,
+}
+
+/// Arguments of `cotter create`.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// The node
+    pub(crate) path: Path,
+    /// File with the initial contents, at most 256 KiB; - is standard input; default: empty
+    pub(crate) file: Option<PathBuf>,
+    /// Create missing parents
+    #[arg(short, long)]
+    pub(crate) parents: bool,
+    /// Fail if the node exists already
+    #[arg(short = 'x', long)]
+    pub(crate) exclusive: bool,
+    /// Hold an ephemeral node open until INT or TERM; it goes when nobody holds it open
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+}
+
+/// Arguments of `cotter rm`.
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// The node
+    pub(crate) path: Path,
+    /// With everything below it, at most 1000 nodes, all or none
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Only if the content generation is this one
+    #[arg(long, value_name = "GENERATION")]
+    pub(crate) if_generation: Option<u64>,
+}
+
+/// The keeper's own command line, which only `cotter lock` uses.
+#[derive(Debug, Parser)]
+pub(crate) struct KeeperCli {
     /// What to do when the lock is about to be lost.
     #[arg(long)]
     pub(crate) on_lost: OnLost,
@@ -44,9 +267,9 @@ pub(crate) struct KeeperArgs {
     pub(crate) command: Vec<OsString>,
 }
 
-/// Arguments of the trampoline.
-#[derive(Debug, Args)]
-pub(crate) struct TrampolineArgs {
+/// The trampoline's own command line, which only the keeper uses.
+#[derive(Debug, Parser)]
+pub(crate) struct TrampolineCli {
     /// Process id of the keeper.
     #[arg(long)]
     pub(crate) keeper: i32,
@@ -59,4 +282,83 @@ pub(crate) struct TrampolineArgs {
     /// The command.
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// Reads seconds, with a fraction if need be.
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .filter(|duration| duration.as_secs() < 1_000_000_000)
+        .ok_or_else(|| format!("{text:?} is no number of seconds; write 3 or 2.5"))
+}
+
+/// Reads seconds that are more than none.
+fn positive_seconds(text: &str) -> Result<Duration, String> {
+    let duration = seconds(text)?;
+    if duration.is_zero() {
+        return Err("it must be more than 0 seconds".to_owned());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, Verb, seconds};
+    use clap::{CommandFactory, Parser};
+    use std::time::Duration;
+
+    #[test]
+    fn command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction_and_nothing_else() {
+        assert_eq!(seconds("2.5"), Ok(Duration::from_millis(2_500)));
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        for wrong in ["-1", "inf", "NaN", "1s", "", "1e300"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn everything_after_two_dashes_is_the_command() {
+        let cli = Cli::parse_from([
+            "cotter",
+            "lock",
+            "-n",
+            "/ls/local/a",
+            "--",
+            "ls",
+            "-n",
+            "--",
+        ]);
+        let Verb::Lock(lock) = cli.verb else {
+            panic!("expected lock");
+        };
+        assert!(lock.nonblock);
+        assert_eq!(lock.command, ["ls", "-n", "--"]);
+    }
+
+    #[test]
+    fn flags_of_flock_are_understood() {
+        for flags in [
+            &["-n"][..],
+            &["--nb"],
+            &["-w", "0.5"],
+            &["-s"],
+            &["-x"],
+            &["-e"],
+            &["-E", "3"],
+        ] {
+            let mut line = vec!["cotter", "lock"];
+            line.extend(flags);
+            line.push("/ls/local/a");
+            assert!(Cli::try_parse_from(&line).is_ok(), "{flags:?}");
+        }
+        assert!(Cli::try_parse_from(["cotter", "lock", "-n", "-w", "1", "/ls/local/a"]).is_err());
+        assert!(Cli::try_parse_from(["cotter", "lock", "-s", "-x", "/ls/local/a"]).is_err());
+        assert!(Cli::try_parse_from(["cotter", "lock", "a/b"]).is_err());
+    }
 }

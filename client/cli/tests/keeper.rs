@@ -1,5 +1,10 @@
 //! The keeper and the trampoline as real processes, without a cell: the test plays the command line.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
+
 use cotter_cli::clock;
 use cotter_cli::lock::keeper::KeeperSettings;
 use cotter_cli::lock::protocol::{Ending, FromKeeper, Lines, ToKeeper, encode};

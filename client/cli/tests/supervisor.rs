@@ -1,6 +1,11 @@
 //! The command line's side of a running command, without a cell: the belief is a number that the
 //! test turns.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
+
 use cotter_cli::clock;
 use cotter_cli::lock::keeper::KeeperSettings;
 use cotter_cli::lock::protocol::Ending;

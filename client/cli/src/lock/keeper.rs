@@ -17,6 +17,7 @@
 use super::group::{Group, LeaderEvent};
 use super::protocol::{FromKeeper, Lines, ToKeeper, encode, receive_descriptor, send_descriptor};
 use super::schedule::{Due, OnLost, Schedule};
+use super::trampoline;
 use crate::clock;
 use cotter_types::Moment;
 use nix::errno::Errno;
@@ -33,6 +34,9 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+/// The first argument with which the program starts itself as a keeper.
+pub const VERB: &str = "lock-keeper";
 
 /// The clock is compared with what is due at least this often, whatever the timer says.
 const TICK_MS: u8 = 100;
@@ -75,7 +79,7 @@ fn spawn_trampoline(settings: &KeeperSettings) -> io::Result<(UnixStream, Group)
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("cotter")
-        .arg("lock-trampoline")
+        .arg(trampoline::VERB)
         .arg(format!("--keeper={}", std::process::id()));
     if settings.foreground {
         command.arg("--foreground");

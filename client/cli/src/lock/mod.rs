@@ -2,13 +2,15 @@
 //!
 //! Read in this order: [`schedule`] (when a command must end), [`protocol`] (what the two processes
 //! say), [`keeper`] and [`trampoline`] (the process that owns the command, and what the command is
-//! before it begins), [`supervisor`] (the command line's side).
+//! before it begins), [`supervisor`] (the command line's side), `verb` (all of it together).
 
 pub mod group;
 pub mod keeper;
+mod narrator;
 pub mod protocol;
 pub mod schedule;
 pub mod signals;
 pub mod supervisor;
 pub mod terminal;
 pub mod trampoline;
+pub(crate) mod verb;

@@ -6,7 +6,7 @@
 //! lock is released right after.
 
 use super::group::{Group, LeaderEvent};
-use super::keeper::KeeperSettings;
+use super::keeper::{self, KeeperSettings};
 use super::protocol::{Ending, FromKeeper, Lines, ToKeeper, encode, send_descriptor};
 use super::schedule::{OnLost, Schedule};
 use super::signals::Signals;
@@ -57,7 +57,7 @@ impl KeeperProcess {
         let mut command = Command::new(executable);
         command
             .arg0("cotter")
-            .arg("lock-keeper")
+            .arg(keeper::VERB)
             .arg(format!("--on-lost={}", schedule.on_lost))
             .arg(format!("--grace-us={}", schedule.grace.as_micros()))
             .arg(format!("--margin-us={}", schedule.margin.as_micros()));

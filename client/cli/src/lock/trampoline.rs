@@ -18,6 +18,8 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
+/// The first argument with which the program starts itself as a trampoline.
+pub const VERB: &str = "lock-trampoline";
 /// Exit status when the command was not found, as shells and `env` have it.
 pub const NOT_FOUND: u8 = 127;
 /// Exit status when the command was found and could not be executed.

@@ -1,0 +1,23 @@
+//! The verbs, all but `lock`: each asks the cell, and shows what it said.
+
+pub(crate) mod cell;
+pub(crate) mod locks;
+pub(crate) mod nodes;
+pub(crate) mod tree;
+
+use crate::args::Common;
+use crate::failure::Failure;
+use cotter_client::{Client, ClientBuilder, Observer};
+
+/// Sets up a client as the command line says.
+pub(crate) fn builder(common: &Common) -> ClientBuilder {
+    let endpoints = common.endpoints.iter().map(|text| text.trim());
+    Client::builder()
+        .endpoints(endpoints.filter(|text| !text.is_empty()))
+        .call_timeout(common.timeout)
+}
+
+/// Returns what can look without a session.
+pub(crate) fn observer(common: &Common) -> Result<Observer, Failure> {
+    Ok(builder(common).observe()?)
+}

@@ -1,0 +1,132 @@
+//! What the command line says and with which status it ends, as far as that needs no cell.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
+
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+fn cotter(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cotter"))
+        .args(arguments)
+        .env_remove("COTTER_ENDPOINTS")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn standard_error(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn command_line_that_makes_no_sense_is_status_64() {
+    for arguments in [
+        &["dance"][..],
+        &[],
+        &["lock"],
+        &["lock", "not/a/path"],
+        &["lock", "-n", "-w", "1", "/ls/local/a"],
+        &["lock", "-w", "soon", "/ls/local/a"],
+        &["lock", "--on-lost", "shrug", "/ls/local/a", "--", "true"],
+        &["lock", "--grace", "11", "/ls/local/a", "--", "true"],
+        &["--endpoints", "nowhere", "ls"],
+    ] {
+        let output = cotter(arguments);
+        let text = standard_error(&output);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {text}");
+        assert!(text.starts_with("cotter: "), "{arguments:?}: {text}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn cell_that_does_not_answer_is_status_69_within_the_timeout() {
+    // It accepts nothing, and nobody else can have its port meanwhile.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    for verb in [
+        &["ls"][..],
+        &["cell", "status"],
+        &["put", "/ls/local/a", "/dev/null"],
+        &["lock", "-n", "/ls/local/a", "--", "true"],
+    ] {
+        let mut arguments = vec!["--endpoints", &address, "--timeout", "0.5"];
+        arguments.extend(verb);
+        let output = cotter(&arguments);
+        let text = standard_error(&output);
+        assert_eq!(output.status.code(), Some(69), "{verb:?}: {text}");
+        assert!(text.contains("--endpoints"), "{verb:?}: {text}");
+    }
+}
+
+#[test]
+fn file_that_is_missing_or_too_large_is_refused_before_the_cell_is_asked() {
+    let missing = cotter(&["put", "/ls/local/a", "/does/not/exist"]);
+    assert_eq!(missing.status.code(), Some(66));
+    assert!(standard_error(&missing).starts_with("cotter: /does/not/exist: "));
+    let endless = cotter(&["put", "/ls/local/a", "/dev/zero"]);
+    assert_eq!(endless.status.code(), Some(65));
+}
+
+#[test]
+fn help_of_lock_names_every_exit_status_and_variable() {
+    let output = cotter(&["lock", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    for word in [
+        "64",
+        "69",
+        "70",
+        "75",
+        "77",
+        "117",
+        "126",
+        "127",
+        "128+n",
+        "COTTER_LOCK",
+        "COTTER_TOKEN",
+        "COTTER_SEQUENCER",
+        "COTTER_SESSION",
+    ] {
+        assert!(text.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn inner_verbs_are_shown_to_nobody() {
+    let help = cotter(&["--help"]).stdout;
+    let script = cotter(&["completions", "bash"]).stdout;
+    for text in [help, script] {
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("explain"));
+        assert!(!text.contains("keeper") && !text.contains("trampoline"));
+    }
+}
+
+#[test]
+fn completion_scripts_are_valid() {
+    let script = cotter(&["completions", "bash"]);
+    assert!(script.status.success());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cotter.bash");
+    std::fs::write(&path, script.stdout).unwrap();
+    let checked = Command::new("bash").arg("-n").arg(path).status().unwrap();
+    assert!(checked.success());
+}
+
+#[test]
+fn reader_that_went_away_is_no_complaint() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cotter"))
+        .args(["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(standard_error(&output).is_empty());
+}
