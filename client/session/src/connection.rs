@@ -4,7 +4,7 @@
 //! what makes an answer that comes late, on a connection that was left, harmless.
 
 use crate::io::ConnectionId;
-use cotter_types::Moment;
+use cotter_types::{Epoch, Moment};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub(crate) enum Standing {
     },
     /// `Open` or `Attach` was sent and is not answered.
     Asked {
-        /// When it was sent.
+        /// When it was sent, or an earlier one that may be the one that is answered.
         sent: Moment,
     },
     /// The session is attached.
@@ -61,7 +61,12 @@ pub(crate) enum Standing {
 /// The session's place on a stream with the master.
 #[derive(Debug)]
 pub(crate) struct Attachment {
+    /// The master's reign.
+    pub(crate) epoch: Epoch,
     pub(crate) standing: Standing,
+    /// When the oldest `Open` or `Attach` was sent that is not answered. If the session is detached
+    /// meanwhile and asks again, the next answer may still be to the first.
+    unanswered: Option<Moment>,
     /// Keepalives not answered yet, with the moment they were sent, if their answer will extend the
     /// lease: the session was attached before, and has not been detached since.
     keepalives: BTreeMap<u64, Option<Moment>>,
@@ -93,6 +98,17 @@ impl Connection {
         matches!(&self.stage, Stage::Master(attachment) if attachment.standing == Standing::Attached)
     }
 
+    /// Returns since when `Open` or `Attach` waits for its answer.
+    pub(crate) fn asked_since(&self) -> Option<Moment> {
+        match &self.stage {
+            Stage::Master(Attachment {
+                standing: Standing::Asked { sent },
+                ..
+            }) => Some(*sent),
+            _ => None,
+        }
+    }
+
     /// Takes note that something was sent that the master answers promptly.
     pub(crate) fn sent_prompt(&mut self, now: Moment) {
         self.silent_since.get_or_insert(now);
@@ -120,18 +136,32 @@ impl Connection {
 }
 
 impl Attachment {
-    pub(crate) fn new(now: Moment) -> Self {
+    pub(crate) fn new(epoch: Epoch, now: Moment) -> Self {
         Self {
+            epoch,
             standing: Standing::Detached { ask_at: now },
+            unanswered: None,
             keepalives: BTreeMap::new(),
             next_keepalive: 1,
             last_keepalive: now,
         }
     }
 
+    /// `Open` or `Attach` is sent now.
+    pub(crate) fn ask(&mut self, now: Moment) {
+        let sent = *self.unanswered.get_or_insert(now);
+        self.standing = Standing::Asked { sent };
+    }
+
+    /// `Open` or `Attach` was answered.
+    pub(crate) fn asking_ended(&mut self) {
+        self.unanswered = None;
+    }
+
     /// The session is attached by a frame that was sent at `sent`.
     pub(crate) fn attached(&mut self, sent: Moment) {
         self.standing = Standing::Attached;
+        self.asking_ended();
         self.last_keepalive = sent;
     }
 
