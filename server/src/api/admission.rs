@@ -1,0 +1,173 @@
+//! What can be decided about a frame at the door, without asking the cell.
+//!
+//! Paths are made local to the cell, once, here. What no cell would ever do is refused here, with the
+//! same typed refusal that the cell would give, and costs neither a log entry nor the owner's time.
+//! Each of these refusals depends on the frame and the cell's fixed name only, so a retry, here or at
+//! another replica, is told the same.
+//!
+//! This module must never refuse what depends on the state of the cell.
+
+use cotter_types::limits::{
+    CONTENTS_BYTES_MAX, LEASE_MS_MAX, LEASE_MS_MIN, LIST_PAGE_MAX, LOCK_DELAY_MS_MAX,
+};
+use cotter_types::{
+    Answer, ClientFrame, Contents, Mutation, OpenSession, Path, Query, Refusal, Sequencer,
+    ServerFrame,
+};
+
+/// Returns the frame as the owner shall see it, or the frame that refuses it.
+pub(super) fn admitted(frame: ClientFrame, cell: &str) -> Result<ClientFrame, Box<ServerFrame>> {
+    match frame {
+        ClientFrame::Open(open) => match lease(&open) {
+            Ok(()) => Ok(ClientFrame::Open(open)),
+            Err(refusal) => Err(Box::new(ServerFrame::OpenRefused {
+                nonce: open.nonce,
+                answer: Answer::Refused(refusal),
+            })),
+        },
+        ClientFrame::Mutate {
+            session,
+            number,
+            acknowledged,
+            mutation,
+        } => match admitted_mutation(mutation, cell) {
+            Ok(mutation) => Ok(ClientFrame::Mutate {
+                session,
+                number,
+                acknowledged,
+                mutation,
+            }),
+            Err(refusal) => Err(Box::new(ServerFrame::Answer {
+                session,
+                number,
+                answer: Answer::Refused(refusal),
+            })),
+        },
+        ClientFrame::Query { id, query } => match admitted_query(query, cell) {
+            Ok(query) => Ok(ClientFrame::Query { id, query }),
+            Err(refusal) => Err(Box::new(ServerFrame::QueryAnswer {
+                id,
+                answer: Err(Answer::Refused(refusal)),
+            })),
+        },
+        frame @ (ClientFrame::Hello { .. }
+        | ClientFrame::Attach { .. }
+        | ClientFrame::KeepAlive { .. }) => Ok(frame),
+    }
+}
+
+fn lease(open: &OpenSession) -> Result<(), Refusal> {
+    let asked = open.lease_ms;
+    if asked == 0 || (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&asked) {
+        return Ok(());
+    }
+    Err(Refusal::Invalid {
+        what: format!("a lease of {asked} ms; ask for {LEASE_MS_MIN} to {LEASE_MS_MAX} ms"),
+    })
+}
+
+fn local(path: &Path, cell: &str) -> Result<Path, Refusal> {
+    path.localized(cell).ok_or_else(|| Refusal::OtherCell {
+        path: path.to_string(),
+        cell: cell.to_owned(),
+    })
+}
+
+fn small_enough(contents: &Contents) -> Result<(), Refusal> {
+    if contents.len() <= CONTENTS_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Refusal::Limit {
+        what: format!("contents of {} bytes", contents.len()),
+        limit: CONTENTS_BYTES_MAX as u64,
+    })
+}
+
+fn page(limit: u32) -> Result<(), Refusal> {
+    if limit <= LIST_PAGE_MAX {
+        return Ok(());
+    }
+    Err(Refusal::Limit {
+        what: format!("a page of {limit} entries"),
+        limit: u64::from(LIST_PAGE_MAX),
+    })
+}
+
+fn admitted_mutation(mutation: Mutation, cell: &str) -> Result<Mutation, Refusal> {
+    Ok(match mutation {
+        Mutation::Create(mut create) => {
+            small_enough(&create.contents)?;
+            create.path = local(&create.path, cell)?;
+            Mutation::Create(create)
+        }
+        Mutation::Set(mut set) => {
+            small_enough(&set.contents)?;
+            set.path = local(&set.path, cell)?;
+            Mutation::Set(set)
+        }
+        Mutation::Delete(mut delete) => {
+            delete.path = local(&delete.path, cell)?;
+            Mutation::Delete(delete)
+        }
+        Mutation::Unhold { path } => Mutation::Unhold {
+            path: local(&path, cell)?,
+        },
+        Mutation::Acquire(mut acquire) => {
+            if acquire.lock_delay_ms > LOCK_DELAY_MS_MAX {
+                return Err(Refusal::Limit {
+                    what: format!("a lock-delay of {} ms", acquire.lock_delay_ms),
+                    limit: LOCK_DELAY_MS_MAX,
+                });
+            }
+            acquire.path = local(&acquire.path, cell)?;
+            Mutation::Acquire(acquire)
+        }
+        Mutation::Release { path, number } => Mutation::Release {
+            path: local(&path, cell)?,
+            number,
+        },
+        mutation @ (Mutation::Cancel { .. } | Mutation::Close) => mutation,
+    })
+}
+
+fn admitted_query(query: Query, cell: &str) -> Result<Query, Refusal> {
+    Ok(match query {
+        Query::Get { path } => Query::Get {
+            path: local(&path, cell)?,
+        },
+        Query::Stat { path } => Query::Stat {
+            path: local(&path, cell)?,
+        },
+        Query::List { path, after, limit } => {
+            page(limit)?;
+            let path = local(&path, cell)?;
+            Query::List { path, after, limit }
+        }
+        Query::Explain { path } => Query::Explain {
+            path: local(&path, cell)?,
+        },
+        Query::Locks {
+            within,
+            after,
+            limit,
+        } => {
+            page(limit)?;
+            Query::Locks {
+                within: local(&within, cell)?,
+                after: after.map(|path| local(&path, cell)).transpose()?,
+                limit,
+            }
+        }
+        Query::Sessions { after, limit } => {
+            page(limit)?;
+            Query::Sessions { after, limit }
+        }
+        Query::CheckSequencer { sequencer } => Query::CheckSequencer {
+            sequencer: Sequencer {
+                path: local(&sequencer.path, cell)?,
+                ..sequencer
+            },
+        },
+        Query::Status => Query::Status,
+    })
+}

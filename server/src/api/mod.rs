@@ -1,0 +1,18 @@
+//! What clients connect to: the `Attach` stream, health checking, reflection.
+//!
+//! The path of a frame: `serve` accepts the connection, `attach` reads and decodes the frame,
+//! `admission` checks what needs no cell, `door` lets it into the owner's inbox; the owner's answer
+//! goes through the queue of its stream (`streams`) to the task that writes (`writer`).
+//!
+//! This module must never decide what the cell decides, and never hold up the owner of the replica.
+
+mod admission;
+mod attach;
+pub mod door;
+pub mod serve;
+pub mod streams;
+mod writer;
+
+pub use attach::HELLO_MS_MAX;
+pub use serve::{Readiness, ServeError, serve};
+pub use writer::BATCH_BYTES_SOFT;
