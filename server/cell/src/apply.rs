@@ -1,14 +1,223 @@
 //! Applying entries: the only way in which a cell changes.
+//!
+//! A log entry is either accepted or does nothing at all. An accepted batch first moves cell time,
+//! which may end waits and lock-delays, then applies its commands in order. After each of these
+//! steps the locks that were disturbed are settled, so that the entry that frees a lock is the one
+//! that grants it.
+//!
+//! `apply` reads no clock and cannot fail: what is refused is an outcome like any other. It must
+//! never iterate over anything that grows with the tree or with the number of sessions.
 
-use crate::effect::Applied;
-use crate::{Cell, Entry};
+use crate::cell::FEATURE_LEVEL_MAX;
+use crate::effect::{Applied, Effect};
+use crate::footprint::Cacheable;
+use crate::settle::Disturbed;
+use crate::state::DeadlineKind;
+use crate::{Batch, Cell, Command, Entry};
+use cotter_types::mutation::{self, Mutation as Bug};
+use cotter_types::{EndReason, Epoch, Path, ReplicaId};
+use std::collections::BTreeMap;
 
 impl Cell {
     /// Applies one log entry. Cannot fail: what is refused is an outcome too.
     ///
     /// # Panics
-    /// If an invariant is broken: the replica stops rather than answer wrongly.
-    pub fn apply(&mut self, _entry: &Entry) -> Applied {
-        todo!()
+    /// If an invariant is broken: the replica stops rather than answer wrongly. Also if the entry
+    /// raises the feature level above what this program knows.
+    pub fn apply(&mut self, entry: &Entry) -> Applied {
+        self.header.applied += 1;
+        match entry {
+            Entry::Batch(batch) => self.apply_batch(batch),
+            Entry::Renew { epoch, attempt } => self.apply_renewal(*epoch, *attempt),
+            Entry::TakeOver {
+                replica,
+                attempt,
+                last_seen,
+            } => self.apply_take_over(*replica, *attempt, *last_seen),
+            Entry::Resign { epoch } => self.apply_resignation(*epoch),
+            // Chapters come with a later feature level; until then nobody may end one.
+            Entry::Seal { .. } => Applied::default(),
+        }
+    }
+
+    /// Tells whether a master with this epoch reigns.
+    fn reigns(&self, epoch: Epoch) -> bool {
+        let standing = &self.header.mastership;
+        standing.master.is_some() && standing.epoch == epoch
+    }
+
+    fn apply_batch(&mut self, batch: &Batch) -> Applied {
+        let stale = !self.reigns(batch.epoch) || batch.sequence <= self.header.batch;
+        if stale && !mutation::active(Bug::StaleEpochAccepted) {
+            return Applied::default();
+        }
+        self.header.batch = batch.sequence;
+        let mut application = Application::new(self, batch.stamp.wall_ms);
+        application.move_time(batch.stamp.time);
+        for command in &batch.commands {
+            application.command(command);
+        }
+        application.finish()
+    }
+
+    fn apply_renewal(&mut self, epoch: Epoch, attempt: u64) -> Applied {
+        if !self.reigns(epoch) || attempt <= self.header.mastership.attempt {
+            return Applied::default();
+        }
+        let standing = &mut self.header.mastership;
+        standing.attempt = attempt;
+        standing.sequence += 1;
+        Applied::of(Effect::LeaseRenewed {
+            epoch,
+            attempt,
+            sequence: standing.sequence,
+        })
+    }
+
+    fn apply_take_over(
+        &mut self,
+        replica: ReplicaId,
+        attempt: (u64, u64),
+        last_seen: u64,
+    ) -> Applied {
+        let standing = &mut self.header.mastership;
+        let ignore = mutation::active(Bug::TakeOverIgnoresRenewals);
+        if last_seen != standing.sequence && !ignore {
+            return Applied::default();
+        }
+        standing.epoch = standing.epoch.next();
+        standing.master = Some(replica);
+        standing.sequence += 1;
+        standing.attempt = 0;
+        standing.take_over = attempt;
+        self.header.batch = 0;
+        Applied::of(Effect::MasterChanged {
+            epoch: standing.epoch,
+            master: Some(replica),
+            attempt,
+            sequence: standing.sequence,
+        })
+    }
+
+    fn apply_resignation(&mut self, epoch: Epoch) -> Applied {
+        if !self.reigns(epoch) {
+            return Applied::default();
+        }
+        let standing = &mut self.header.mastership;
+        standing.master = None;
+        standing.sequence += 1;
+        Applied::of(Effect::MasterChanged {
+            epoch,
+            master: None,
+            attempt: standing.take_over,
+            sequence: standing.sequence,
+        })
+    }
+}
+
+impl Applied {
+    /// Makes what an accepted entry with one effect did.
+    fn of(effect: Effect) -> Self {
+        Self {
+            accepted: true,
+            effects: vec![effect],
+            ..Self::default()
+        }
+    }
+}
+
+/// One batch on its way into the cell.
+pub(crate) struct Application<'a> {
+    pub(crate) cell: &'a mut Cell,
+    /// The stamp's wall clock, for display only.
+    pub(crate) wall_ms: u64,
+    applied: Applied,
+    /// Locks changed by the present step and not settled yet, as they were before it.
+    pub(crate) disturbed: BTreeMap<Path, Disturbed>,
+}
+
+impl<'a> Application<'a> {
+    fn new(cell: &'a mut Cell, wall_ms: u64) -> Self {
+        Self {
+            cell,
+            wall_ms,
+            applied: Applied {
+                accepted: true,
+                ..Applied::default()
+            },
+            disturbed: BTreeMap::new(),
+        }
+    }
+
+    fn finish(self) -> Applied {
+        assert!(
+            self.disturbed.is_empty(),
+            "invariant I-CELL-7: a lock was left unsettled"
+        );
+        self.applied
+    }
+
+    /// Records that something happened.
+    pub(crate) fn tell(&mut self, effect: Effect) {
+        self.applied.effects.push(effect);
+    }
+
+    /// Records that a cacheable thing changed.
+    pub(crate) fn touch(&mut self, item: Cacheable) {
+        self.applied.touched.add(item);
+    }
+
+    /// Moves cell time, never back, and does what was to be done until then, in order.
+    fn move_time(&mut self, stamp: cotter_types::CellTime) {
+        self.cell.header.time = self.cell.header.time.max(stamp);
+        let mut fired = false;
+        while let Some(deadline) = self.cell.indexes.deadlines.get_min().cloned() {
+            if deadline.at > self.cell.header.time {
+                break;
+            }
+            fired = true;
+            match deadline.kind {
+                DeadlineKind::LockDelay => self.end_delay(&deadline.path),
+                DeadlineKind::Wait => self.end_wait(&deadline.path, deadline.place),
+            }
+            assert!(
+                !self.cell.indexes.deadlines.contains(&deadline),
+                "invariant I-CELL-12: a deadline fired and stayed"
+            );
+            self.settle();
+        }
+        if fired {
+            self.cell.header.revision = self.cell.header.revision.next();
+        }
+    }
+
+    fn command(&mut self, command: &Command) {
+        self.cell.header.revision = self.cell.header.revision.next();
+        match command {
+            Command::Open { open, principal } => self.open(open, principal),
+            Command::Mutate {
+                session,
+                number,
+                acknowledged,
+                mutation,
+            } => self.mutate(*session, *number, acknowledged, mutation),
+            Command::Expire { session } => {
+                if self.cell.sessions.contains(session) {
+                    self.end_session(*session, EndReason::Expired);
+                }
+            }
+            Command::RaiseFeatureLevel { level } => self.raise_feature_level(*level),
+        }
+        self.settle();
+    }
+
+    fn raise_feature_level(&mut self, level: u32) {
+        assert!(
+            level <= FEATURE_LEVEL_MAX,
+            "invariant I-CELL-14: the log raises the feature level to {level}, and this program \
+             knows {FEATURE_LEVEL_MAX}: run a newer version"
+        );
+        let header = &mut self.cell.header;
+        header.feature_level = header.feature_level.max(level);
     }
 }

@@ -10,8 +10,8 @@ use crate::state::{
 };
 use crate::table::{Table, Tag, item};
 use cotter_types::{
-    CellId, CellTime, ChangeOfHands, Contents, FencingToken, Instance, Lifetime, LockMode, Nonce,
-    NodeStat, Notice, Path, RequestNumber, Revision, SessionId, limits,
+    CellId, CellTime, ChangeOfHands, Contents, FencingToken, Instance, Lifetime, LockMode,
+    NodeStat, Nonce, Notice, Path, RequestNumber, Revision, SessionId, limits,
 };
 use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;

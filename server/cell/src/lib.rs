@@ -1,17 +1,33 @@
 //! The replicated state machine: tree, locks, queues, sessions; apply, query, invariants.
+//!
+//! A [`Cell`] is changed by [`Cell::apply`] alone, one log entry at a time, and is the same on every
+//! replica that applied the same entries. It knows no clock: time is what the entries are stamped
+//! with. It knows no network, no disk and no lease: who may speak for the cell, and until when, is
+//! the replica's to know.
+//!
+//! A reader can begin with `command.rs` (what comes in), go on to `apply.rs`, `mutate.rs`, `lock.rs`
+//! and `settle.rs` (what it does), and end with `invariants.rs` (what must always be true). The
+//! scripts in `tests/scripts` say the same by example, and are the specification.
 
 mod apply;
 mod cell;
+mod checkpoint;
 mod command;
 mod effect;
 mod footprint;
 mod invariants;
 mod ledger;
+mod lock;
+mod mutate;
 mod query;
+mod session;
+mod settle;
 mod state;
 mod table;
+mod tree;
 
 pub use cell::{Cell, FEATURE_LEVEL_MAX};
+pub use checkpoint::{Chunk, RebuildError, Walk};
 pub use command::{Batch, Command, Entry, Genesis, Stamp};
 pub use effect::{Applied, Effect, Recorded};
 pub use footprint::{Cacheable, Footprint};

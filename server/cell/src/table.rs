@@ -29,6 +29,25 @@ pub(crate) enum Tag {
     Opens = 10,
 }
 
+impl Tag {
+    /// Returns the table with this number, if there is one.
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Header,
+            2 => Self::Nodes,
+            3 => Self::Locks,
+            4 => Self::Holders,
+            5 => Self::Waiters,
+            6 => Self::Hands,
+            7 => Self::Sessions,
+            8 => Self::Ledgers,
+            9 => Self::Outcomes,
+            10 => Self::Opens,
+            _ => return None,
+        })
+    }
+}
+
 /// Rows of one kind, in order of their keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Table<K: Ord + Clone, V: Clone> {
