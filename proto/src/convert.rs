@@ -9,6 +9,8 @@ mod operation;
 mod refusal;
 mod session;
 mod status;
+#[cfg(test)]
+mod tests;
 
 /// Converts every element.
 fn all<M, T>(messages: Vec<M>) -> Result<Vec<T>, T::Error>

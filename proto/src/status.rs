@@ -217,3 +217,5 @@ struct Duration {
     nanos: i32,
 }
 
+#[cfg(test)]
+mod tests;

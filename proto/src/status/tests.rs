@@ -1,0 +1,110 @@
+//! Codes, typed details and push-back of statuses.
+
+use super::{Any, No, RETRY_INFO_URL, RetryInfo, RpcStatus, code, reason, retry_after_ms, status};
+use cotter_types::{Answer, Refusal, ReplicaId, Response, SessionId, Unavailable};
+use prost::Message;
+use tonic::{Code, Status};
+
+fn retry_info(status: &Status) -> Option<RetryInfo> {
+    let details: Vec<Any> = RpcStatus::decode(status.details()).unwrap().details;
+    let info = details.iter().find(|any| any.type_url == RETRY_INFO_URL)?;
+    Some(RetryInfo::decode(info.value.as_slice()).unwrap())
+}
+
+fn overloaded() -> No {
+    No::Unavailable(Unavailable::Overloaded {
+        retry_after_ms: 1_250,
+    })
+}
+
+#[test]
+fn overload_is_resource_exhausted_with_retry_info() {
+    let status = status(&overloaded());
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let delay = retry_info(&status).unwrap().retry_delay.unwrap();
+    assert_eq!((delay.seconds, delay.nanos), (1, 250_000_000));
+    let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
+    assert_eq!(pushback.to_str().unwrap(), "1250");
+}
+
+#[test]
+fn limit_is_resource_exhausted_without_retry_info() {
+    let status = status(&No::Refused(Refusal::Limit {
+        what: "nodes".to_owned(),
+        limit: 3,
+    }));
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(retry_info(&status), None);
+    assert!(status.metadata().get("grpc-retry-pushback-ms").is_none());
+}
+
+#[test]
+fn refused_things_are_never_retried_and_unavailable_ones_always() {
+    assert_eq!(retry_after_ms(&No::Refused(Refusal::Cancelled)), None);
+    for unavailable in [
+        Unavailable::DiskFull,
+        Unavailable::Condemned,
+        Unavailable::NotMaster {
+            master: None,
+            address: None,
+        },
+    ] {
+        assert!(retry_after_ms(&No::Unavailable(unavailable)).is_some());
+    }
+}
+
+#[test]
+fn not_master_is_unavailable_and_says_where_the_master_is() {
+    let no = No::Unavailable(Unavailable::NotMaster {
+        master: Some(ReplicaId(2)),
+        address: Some("10.0.0.2:7400".to_owned()),
+    });
+    let status = status(&no);
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(reason(&status), Some(no));
+}
+
+#[test]
+fn lost_compare_and_set_is_aborted() {
+    let changed = Refusal::Changed {
+        path: "/ls/local/a".to_owned(),
+        content_generation: 2,
+        instance: 1,
+    };
+    assert_eq!(code(&No::Refused(changed)), Code::Aborted);
+}
+
+#[test]
+fn ended_session_is_a_failed_precondition_not_a_lack_of_rights() {
+    let no = No::Refused(Refusal::NoSession {
+        session: SessionId(3),
+    });
+    assert_eq!(code(&no), Code::FailedPrecondition);
+}
+
+#[test]
+fn status_of_another_origin_has_no_reason() {
+    assert_eq!(reason(&Status::internal("elsewhere")), None);
+    let garbage = Status::with_details(Code::Internal, "garbage", vec![0xff; 9].into());
+    assert_eq!(reason(&garbage), None);
+}
+
+#[test]
+fn over_long_text_is_cut_at_a_character_and_the_detail_is_whole() {
+    let no = No::Refused(Refusal::Invalid {
+        what: "ä".repeat(5_000),
+    });
+    let status = status(&no);
+    assert!(status.message().len() < 1_100);
+    assert!(status.message().ends_with('…'));
+    assert_eq!(reason(&status), Some(no));
+}
+
+#[test]
+fn split_keeps_what_was_done() {
+    assert_eq!(No::split(Answer::Done(Response::Done)), Ok(Response::Done));
+    assert_eq!(
+        No::split(Answer::Refused(Refusal::Cancelled)),
+        Err(No::Refused(Refusal::Cancelled))
+    );
+}
