@@ -14,7 +14,7 @@ use super::terminal;
 use crate::clock;
 use cotter_types::Moment;
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::Signal;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -284,8 +284,7 @@ impl<N: Fn(&str)> Supervisor<N> {
         self.tell(ToKeeper::Signal(signal as i32));
         if signal == Signal::SIGTSTP {
             // The terminal stops the whole job, of which the command's group is no part.
-            let _ = raise(Signal::SIGSTOP);
-            self.tell(ToKeeper::Signal(Signal::SIGCONT as i32));
+            self.pause();
         }
     }
 
@@ -295,28 +294,31 @@ impl<N: Fn(&str)> Supervisor<N> {
         let wants_terminal = signal == Signal::SIGTTIN as i32 || signal == Signal::SIGTTOU as i32;
         if wants_terminal && terminal::in_foreground() {
             self.in_front = terminal::give_foreground(group.id()).is_ok();
+            self.tell(ToKeeper::Signal(Signal::SIGCONT as i32));
         } else if self.in_front {
+            self.pause();
+        }
+    }
+
+    /// Stops together with the command, and continues it afterwards.
+    fn pause(&mut self) {
+        let was_in_front = std::mem::take(&mut self.in_front);
+        if was_in_front {
             let _ = terminal::take_foreground();
-            let left = self
-                .schedule
-                .while_held(self.pushed)
-                .kill
-                .since(clock::now());
-            if self.schedule.on_lost != OnLost::Ignore {
-                (self.note)(&format!(
-                    "stopped; continue within {} s, or the lock is lost and the command killed",
-                    left.as_secs()
-                ));
-            }
-            // The default action of SIGTSTP spares a group that nobody could continue.
-            let _ = raise(Signal::SIGTSTP);
-            if terminal::in_foreground() {
-                self.in_front = terminal::give_foreground(group.id()).is_ok();
-            } else {
-                self.in_front = false;
-            }
-        } else {
-            return;
+        }
+        if self.schedule.on_lost != OnLost::Ignore {
+            let end = self.schedule.while_held(self.pushed).kill;
+            (self.note)(&format!(
+                "stopped; continue within {} s, or the lock is lost and the command killed",
+                end.since(clock::now()).as_secs()
+            ));
+        }
+        terminal::pause(was_in_front);
+        if was_in_front
+            && terminal::in_foreground()
+            && let Some(group) = self.group
+        {
+            self.in_front = terminal::give_foreground(group.id()).is_ok();
         }
         self.tell(ToKeeper::Signal(Signal::SIGCONT as i32));
     }

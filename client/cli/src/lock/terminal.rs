@@ -6,8 +6,8 @@
 //! A process of a background group that calls `tcsetpgrp` is stopped by `SIGTTOU` unless it blocks or
 //! ignores that signal; blocking is what can be done without `unsafe`.
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::unistd::{Pid, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, raise};
+use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, isatty, tcgetpgrp, tcsetpgrp};
 use rustix::fs::{FileType, fstat};
 use std::io;
 use std::os::fd::AsFd;
@@ -36,7 +36,32 @@ pub fn give_foreground(group: Pid) -> io::Result<()> {
 /// Tells whether the caller's own group is in the foreground of a terminal on standard input.
 #[must_use]
 pub fn in_foreground() -> bool {
-    isatty(io::stdin()).unwrap_or(false) && tcgetpgrp(io::stdin()) == Ok(getpgrp())
+    is_there() && tcgetpgrp(io::stdin()) == Ok(getpgrp())
+}
+
+/// Tells whether standard input is a terminal, so that a stop may come from it.
+#[must_use]
+pub fn is_there() -> bool {
+    isatty(io::stdin()).unwrap_or(false)
+}
+
+/// Stops this process as the terminal would, until somebody continues it; with `whole_job` the rest
+/// of its process group too (other parts of a pipeline), which a stop of the command's own group has
+/// not reached.
+///
+/// Does nothing where nobody could: when the parent is no shell that controls jobs, as the kernel
+/// itself spares such groups the terminal's stop.
+pub fn pause(whole_job: bool) {
+    let parent = getppid();
+    let same_session = getsid(Some(parent)).is_ok_and(|of_parent| getsid(None) == Ok(of_parent));
+    let other_group = getpgid(Some(parent)).is_ok_and(|of_parent| of_parent != getpgrp());
+    if same_session && other_group {
+        let _ = if whole_job {
+            killpg(getpgrp(), Signal::SIGSTOP)
+        } else {
+            raise(Signal::SIGSTOP)
+        };
+    }
 }
 
 /// Tells whether the foreground should be handed to a command from its start.

@@ -10,7 +10,7 @@
 use super::protocol::receive_descriptor;
 use super::terminal;
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, dup2_stdin, getppid};
 use std::ffi::OsString;
 use std::io;
@@ -71,5 +71,7 @@ fn pass_gate(settings: &TrampolineSettings) -> io::Result<()> {
         // Without the terminal the command can still run: it is stopped when it reads from it.
         let _ = terminal::take_foreground();
     }
+    // The keeper blocks every signal, and a mask is inherited.
+    SigSet::empty().thread_set_mask()?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::failure::{self, Failure};
 use crate::output::{Format, show_json, write_out};
 use crate::verbs;
 use cotter_client::{AcquireError, Client, Guard, Lifetime, Lost, Moment, ReleaseError, Wait};
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::Signal;
 use serde_json::json;
 use std::io;
 use std::path::Path;
@@ -144,9 +144,7 @@ fn session_name(arguments: &LockArgs) -> String {
 async fn interrupted(signals: &mut Signals) -> Signal {
     loop {
         match signals.next().await {
-            Signal::SIGTSTP => {
-                let _ = raise(Signal::SIGSTOP);
-            }
+            Signal::SIGTSTP => terminal::pause(false),
             Signal::SIGWINCH | Signal::SIGUSR1 | Signal::SIGUSR2 => {}
             signal => return signal,
         }
