@@ -152,7 +152,7 @@ impl<'a> Application<'a> {
     fn finish(self) -> Applied {
         assert!(
             self.disturbed.is_empty(),
-            "invariant I-CELL-7: a lock was left unsettled"
+            "invariant I-CELL-5: a lock was left unsettled"
         );
         self.applied
     }
