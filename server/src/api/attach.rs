@@ -8,13 +8,13 @@
 
 use super::admission::admitted;
 use super::door::{Door, OpenStream, Slot};
-use super::streams::{Outgoing, WeakOutgoing, outgoing};
+use super::streams::{Outgoing, TOO_SLOW, WeakOutgoing, outgoing};
 use super::writer;
 use cotter_proto::status::{No, shortened, status};
 use cotter_proto::v1::cotter_server::Cotter;
 use cotter_proto::v1::{ClientBatch, ServerBatch};
 use cotter_proto::{PROTOCOL_VERSION, WireError};
-use cotter_types::{ClientFrame, Unavailable};
+use cotter_types::{ClientFrame, ServerFrame, Unavailable};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -95,31 +95,40 @@ struct Reader {
 
 impl Reader {
     /// Reads until the client has nothing more to say, breaks the protocol, or cannot be written to
-    /// any more.
+    /// any more. Whatever keeps the queue open is let go only after the status is given, or the writing
+    /// half could end without it.
     async fn serve(mut self, principal: String, outgoing: Outgoing, slot: Slot) {
-        if let Err(status) = self.converse(principal, outgoing, slot).await {
+        let hello = match self.greeting().await {
+            Ok(Some(hello)) => hello,
+            Ok(None) => return,
+            Err(status) => return self.weak.end(status),
+        };
+        let open = match self.door.open(principal, outgoing.clone(), slot) {
+            Ok(open) => open,
+            Err(gone) => return self.weak.end(Status::unavailable(gone.to_string())),
+        };
+        // From here on only the owner keeps the queue open.
+        drop(outgoing);
+        if let Err(status) = self.converse(&open, hello).await {
             self.weak.end(status);
         }
     }
 
-    async fn converse(
-        &mut self,
-        principal: String,
-        outgoing: Outgoing,
-        slot: Slot,
-    ) -> Result<(), Status> {
+    /// Waits for the first frame, which must be a hello; nothing if the client went away.
+    async fn greeting(&mut self) -> Result<Option<ClientFrame>, Status> {
         let patience = Duration::from_millis(HELLO_MS_MAX);
-        let hello = tokio::time::timeout(patience, self.next()).await;
-        let hello = hello.map_err(|_| {
+        let first = tokio::time::timeout(patience, self.next()).await;
+        let first = first.map_err(|_| {
             Status::deadline_exceeded(format!("no hello within {HELLO_MS_MAX} ms"))
         })??;
-        let Some(hello) = hello else { return Ok(()) };
-        check_hello(&hello)?;
-        let open = self.door.open(principal, outgoing, slot);
-        let open = open.map_err(|gone| Status::unavailable(gone.to_string()))?;
+        first.as_ref().map(check_hello).transpose()?;
+        Ok(first)
+    }
+
+    async fn converse(&mut self, open: &OpenStream, hello: ClientFrame) -> Result<(), Status> {
         let frames_in = metrics::counter!("cotter_api_frames_in_total");
         frames_in.increment(1);
-        pass(&open, hello).await?;
+        pass(open, hello).await?;
         while let Some(frame) = self.next().await? {
             frames_in.increment(1);
             if matches!(frame, ClientFrame::Hello { .. }) {
@@ -127,20 +136,21 @@ impl Reader {
             }
             match admitted(frame, &self.cell) {
                 Ok(frame) => tokio::select! {
-                    passed = pass(&open, frame) => passed?,
+                    passed = pass(open, frame) => passed?,
                     () = self.weak.ended() => return Ok(()),
                 },
-                Err(refused) => {
-                    metrics::counter!("cotter_api_frames_refused_total").increment(1);
-                    self.weak.put(*refused).map_err(|_| {
-                        Status::resource_exhausted(
-                            "the client reads too slowly: too much waits to be written; connect again",
-                        )
-                    })?;
-                }
+                Err(refused) => self.refuse(*refused)?,
             }
         }
         Ok(())
+    }
+
+    /// Answers a request that is refused at the door.
+    fn refuse(&self, refused: ServerFrame) -> Result<(), Status> {
+        metrics::counter!("cotter_api_frames_refused_total").increment(1);
+        self.weak
+            .put(refused)
+            .map_err(|_| Status::resource_exhausted(TOO_SLOW))
     }
 
     /// Reads the next frame; nothing at the end of the stream.

@@ -11,6 +11,8 @@ mod attach;
 pub mod door;
 pub mod serve;
 pub mod streams;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use attach::HELLO_MS_MAX;

@@ -21,6 +21,10 @@ pub const OUTGOING_FRAMES_MAX: usize = 2 * (IN_FLIGHT_PER_STREAM_MAX + SESSIONS_
 /// Most bytes, roughly, that may wait to be written to one stream.
 pub const OUTGOING_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
+/// What a client is told whose stream is full.
+pub(super) const TOO_SLOW: &str =
+    "the client reads too slowly: too much waits to be written; connect again";
+
 /// Makes the queue of one stream.
 pub(super) fn outgoing() -> (Outgoing, Queue) {
     let (frames, queued) = mpsc::channel(OUTGOING_FRAMES_MAX);
@@ -227,9 +231,7 @@ impl StreamTable {
             return;
         };
         if outgoing.put(frame).is_err() {
-            let status = Status::resource_exhausted(
-                "the client reads too slowly: too much waits to be written; connect again",
-            );
+            let status = Status::resource_exhausted(TOO_SLOW);
             // A reason that is there already stands.
             let _ = outgoing.end.try_send(status);
             metrics::counter!("cotter_api_streams_overflowed_total").increment(1);
