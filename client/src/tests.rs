@@ -1,1 +1,6 @@
-//! Facts about the client library.
+//! Facts about the client library, against a fake replica over loopback.
+
+mod endpoints;
+mod fake;
+mod locks;
+mod sessions;

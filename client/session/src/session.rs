@@ -338,10 +338,12 @@ impl Session {
 
     /// The session ended because the application closed it.
     fn closed(&mut self) {
-        if let Some(finished) = self.ledger.closed() {
-            self.complete(finished);
-        }
+        let close = self.ledger.closed();
+        // The state is known before anybody is told what follows from it.
         self.end(State::Closed);
+        if let Some(close) = close {
+            self.complete(close);
+        }
     }
 
     /// The lease is over by the master's word.

@@ -245,10 +245,10 @@ fn a_session_is_closed_by_the_cell_s_word() {
     script.answer(2, Answer::Done(Response::Done));
     script.expect(&[
         "call 3: session ended",
-        "call 2: done",
         "state Closed",
         "call 1: unknown",
         "disconnect",
+        "call 2: done",
     ]);
 }
 
@@ -264,7 +264,7 @@ fn a_close_whose_answer_was_lost_is_recognised() {
         session: SESSION,
         answer: Answer::Refused(Refusal::NoSession { session: SESSION }),
     });
-    script.expect(&["call 1: done", "state Closed", "disconnect"]);
+    script.expect(&["state Closed", "disconnect", "call 1: done"]);
 }
 
 #[test]
