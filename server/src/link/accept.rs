@@ -1,0 +1,183 @@
+//! The incoming links: greet, check every envelope at the gate, hand messages to the owner.
+
+use super::Shared;
+use super::gate::{LinkNumber, Rejection};
+use super::standing::{Direction, PeerStanding};
+use crate::birth::BirthDesk;
+use cotter_proto::peer::v1::peer_server::{Peer, PeerServer};
+use cotter_proto::peer::v1::{
+    BirthReply, BirthRequest, LinkHello, LinkMessage, LinkReply, link_message,
+};
+use cotter_replica::{FEATURE_LEVEL_MAX, Input, PeerMessage};
+use cotter_types::ReplicaId;
+use cotter_types::limits::FRAME_BYTES_MAX;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Longest time for the first message of a link.
+const HELLO_WAIT: Duration = Duration::from_secs(1);
+/// A link on which nothing came for so long is dead: the other end would have sent heartbeats.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// Serves `cotter.peer.v1.Peer` for one replica.
+#[derive(Clone)]
+pub(super) struct PeerDoor {
+    pub(super) shared: Arc<Shared>,
+    pub(super) standings: Arc<BTreeMap<ReplicaId, Arc<PeerStanding>>>,
+    pub(super) birth: Arc<BirthDesk>,
+}
+
+impl PeerDoor {
+    /// Wraps the door into a service with the size limits of the protocol.
+    pub(super) fn into_service(self) -> PeerServer<Self> {
+        PeerServer::new(self).max_decoding_message_size(FRAME_BYTES_MAX)
+    }
+
+    fn admit(&self, hello: &LinkHello) -> Result<Incoming, Status> {
+        let admitted = self.shared.gate().admit(hello);
+        let replica = self.shared.identity.replica.0;
+        match admitted {
+            Ok((peer, link)) => {
+                let standing = self.standings.get(&peer).map(Arc::clone).ok_or_else(|| {
+                    Status::internal("a peer that the gate knows has no standing")
+                })?;
+                Ok(Incoming {
+                    shared: Arc::clone(&self.shared),
+                    standing,
+                    peer,
+                    link,
+                })
+            }
+            Err(rejection) => {
+                metrics::counter!("cotter_links_refused_total").increment(1);
+                let (peer, boot) = (hello.sender, hello.boot);
+                match rejection {
+                    Rejection::Forgot { .. } => {
+                        tracing::error!(replica, peer, boot, %rejection, "LINK REFUSED");
+                    }
+                    _ => tracing::warn!(replica, peer, boot, %rejection, "link refused"),
+                }
+                Err(Status::failed_precondition(rejection.to_string()))
+            }
+        }
+    }
+}
+
+/// One incoming link.
+struct Incoming {
+    shared: Arc<Shared>,
+    standing: Arc<PeerStanding>,
+    peer: ReplicaId,
+    link: LinkNumber,
+}
+
+impl Incoming {
+    /// Hands messages on until the link ends, and says why it did.
+    async fn receive(&self, messages: &mut Streaming<LinkMessage>) -> Status {
+        loop {
+            let message = match tokio::time::timeout(SILENCE_MAX, messages.message()).await {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return Status::ok("the peer closed it"),
+                Ok(Err(status)) => return status,
+                Err(_) => return Status::deadline_exceeded("silent for a second"),
+            };
+            let Some(link_message::Message::Batch(batch)) = message.message else {
+                return Status::invalid_argument("only batches may follow the hello");
+            };
+            for envelope in batch.envelopes {
+                let passed = self.shared.gate().receive(self.peer, self.link, envelope);
+                let body = match passed {
+                    Ok(Some(body)) => body,
+                    Ok(None) => continue,
+                    Err(rejection) => return Status::failed_precondition(rejection.to_string()),
+                };
+                let Some(message) = decoded(self.peer, self.shared.identity.replica, &body) else {
+                    return Status::invalid_argument("a message cannot be decoded");
+                };
+                let input = Input::Peer {
+                    from: self.peer,
+                    message,
+                };
+                if self.shared.door.send(input).await.is_err() {
+                    return Status::unavailable("the replica is stopping");
+                }
+            }
+        }
+    }
+
+    /// Serves the link to its end.
+    async fn run(
+        self,
+        hello: LinkHello,
+        mut messages: Streaming<LinkMessage>,
+        replies: mpsc::Sender<Result<LinkReply, Status>>,
+    ) {
+        let replica = self.shared.identity.replica.0;
+        let (peer, boot) = (self.peer.0, hello.boot);
+        let version = hello.version.chars().take(32).collect::<String>();
+        tracing::info!(replica, peer, boot, version, "peer connected");
+        self.standing
+            .connected(Direction::Incoming, hello.feature_level_max)
+            .await;
+        let ended = tokio::select! {
+            ended = self.receive(&mut messages) => ended,
+            // The caller gave the stream up.
+            () = replies.closed() => Status::cancelled("the peer gave it up"),
+        };
+        let newest = || self.shared.gate().is_newest(self.peer, self.link);
+        if self.standing.down(Direction::Incoming, newest).await {
+            tracing::warn!(replica, peer, why = ended.message(), "peer lost");
+        } else {
+            tracing::debug!(replica, peer, why = ended.message(), "incoming link ended");
+        }
+        // The caller may be gone already, and then nobody needs to know.
+        let _ = replies.try_send(Err(ended));
+    }
+}
+
+/// Decodes a message and checks that it says the same sender and receiver as its envelope:
+/// OmniPaxos panics for an id that it does not know.
+fn decoded(from: ReplicaId, to: ReplicaId, body: &[u8]) -> Option<PeerMessage> {
+    let message: PeerMessage = postcard::from_bytes(body).ok()?;
+    let PeerMessage::Paxos(paxos) = &message;
+    (paxos.get_sender() == from.0 && paxos.get_receiver() == to.0).then_some(message)
+}
+
+#[tonic::async_trait]
+impl Peer for PeerDoor {
+    type LinkStream = ReceiverStream<Result<LinkReply, Status>>;
+
+    async fn link(
+        &self,
+        request: Request<Streaming<LinkMessage>>,
+    ) -> Result<Response<Self::LinkStream>, Status> {
+        let mut messages = request.into_inner();
+        let first = tokio::time::timeout(HELLO_WAIT, messages.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no hello came"))??;
+        let Some(link_message::Message::Hello(hello)) = first.and_then(|first| first.message)
+        else {
+            return Err(Status::invalid_argument("a link begins with a hello"));
+        };
+        let incoming = self.admit(&hello)?;
+        let (replies, answer) = mpsc::channel(2);
+        let accepted = LinkReply {
+            incarnation: self.shared.identity.incarnation,
+            boot: self.shared.identity.boot,
+            feature_level_max: FEATURE_LEVEL_MAX,
+        };
+        replies
+            .try_send(Ok(accepted))
+            .map_err(|_| Status::internal("a new channel has room"))?;
+        tokio::spawn(incoming.run(hello, messages, replies));
+        Ok(Response::new(ReceiverStream::new(answer)))
+    }
+
+    async fn birth(&self, request: Request<BirthRequest>) -> Result<Response<BirthReply>, Status> {
+        self.birth.answer(request.into_inner()).map(Response::new)
+    }
+}
