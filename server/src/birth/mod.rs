@@ -1,0 +1,26 @@
+//! How a cell is born: once, with all members present and empty (DESIGN 3.9).
+//!
+//! Each member runs `cotterd init`. The one with the lowest id leads: it asks all others who they
+//! are, draws the certificate, has everybody write it down (*forming*), and when all have, tells
+//! everybody so (*born*), itself last. That the leader is born therefore means that everybody is.
+//!
+//! An interrupted birth is completed by running it again: as long as nobody is born nobody has voted,
+//! so a member whose directory is empty may still take its place in a certificate that others hold.
+//! Once one is born, an empty directory is one that forgot, and it is never let in.
+//!
+//! What this module must never do: write a second certificate over a first, or make a directory born
+//! before every member is known to hold the certificate durably.
+
+mod ceremony;
+mod desk;
+mod introduction;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+pub use ceremony::{birth_of_all_here, init};
+pub use desk::BirthDesk;
+pub(crate) use desk::{check_replica, directory_failure, log_failure, random};
+
+/// The chapter with which the log of a cell begins.
+pub(crate) const FIRST_CHAPTER: u64 = 1;
