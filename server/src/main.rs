@@ -1,1 +1,67 @@
-fn main() {}
+//! `cotterd`: the replica daemon. This file reads the command line, and turns the outcome into one
+//! line and an exit status; everything else is in the library.
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use cotter_server::config::{Command, CommandLine, Config, LogFormat, span_of_time};
+use cotter_server::failure::{Exit, Failure};
+use cotter_server::{birth, daemon, dev, telemetry};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // Help and version are answers, and go to standard output.
+            let is_answer = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
+            let _ = error.print();
+            return if is_answer {
+                ExitCode::SUCCESS
+            } else {
+                Exit::Usage.into()
+            };
+        }
+    };
+    match obey(line.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("cotterd: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn obey(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Dev(arguments) => {
+            let _telemetry = telemetry::start(LogFormat::parse(&arguments.log_format)?);
+            runtime()?.block_on(dev::dev(&arguments))
+        }
+        Command::Init(arguments) => {
+            let timeout = span_of_time("--timeout", &arguments.timeout)?;
+            let config = Config::load(&arguments.settings)?;
+            let _telemetry = telemetry::start(config.log_format);
+            let cell = runtime()?.block_on(birth::init(&config, timeout))?;
+            println!(
+                "the cell {} is born: id {cell}, replica {}; start it with cotterd run",
+                config.cell, config.replica
+            );
+            Ok(())
+        }
+        Command::Run(arguments) => {
+            let config = Config::load(&arguments.settings)?;
+            let _telemetry = telemetry::start(config.log_format);
+            runtime()?.block_on(daemon::run(config))
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unavailable(format!("no threads: {error}")))
+}

@@ -1,0 +1,275 @@
+//! The owner: one thread that has the replica to itself, and the law by which it drives it.
+//!
+//! Take what came in, read the clock *after* that, hand it over, end the turn (which makes
+//! everything durable), let out what the replica gives. The thread waits for inputs and for nothing
+//! else: what it sends goes into bounded queues that drop, close or begin anew when they are full.
+//!
+//! A fault ends the process, and so does a panic. Nothing here may try to go on with a replica that
+//! found itself broken.
+
+mod death;
+
+use crate::api::Readiness;
+use crate::api::door::{Arrival, Door, Inbox};
+use crate::api::streams::StreamTable;
+use crate::clock;
+use crate::failure::Failure;
+use crate::link::{CHAPTER, PeerSenders};
+use crate::storage::{DataDirectory, LogSettings, OsFiles, SegmentedLog};
+use crate::telemetry;
+use cotter_replica::{Fault, Input, Output, Replica, ReplicaConfig};
+use cotter_types::{ReplicaId, ServerFrame};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// Most inputs that are handled in one turn: what they lead to waits for the turn's flush.
+const TURN_INPUTS_MAX: usize = 4_096;
+/// The clock is looked at this often even when nothing happens: timers do not count the time that a
+/// machine was suspended.
+const LOOK_AT_CLOCK: Duration = Duration::from_millis(100);
+
+/// When clients of a replica that stops shall come back, in milliseconds: others serve meanwhile.
+const COME_BACK_MS: u64 = 100;
+
+/// What others may know of a replica, as of its last turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether its state is rebuilt and it takes part.
+    pub takes_part: bool,
+    /// Whether it reigns.
+    pub is_master: bool,
+    /// Whether it was retired and has laid down what it had.
+    pub may_stop: bool,
+}
+
+/// Everything that the owner gets.
+#[derive(Debug)]
+pub struct Owner {
+    /// The data directory, locked.
+    pub directory: DataDirectory<OsFiles>,
+    /// Its path, for people to read.
+    pub path: PathBuf,
+    /// What the replica is told.
+    pub config: ReplicaConfig,
+    /// Where inputs come from.
+    pub inbox: Inbox,
+    /// Tells the health check whether this replica can lead clients to a master.
+    pub readiness: Readiness,
+    /// Where frames for clients go.
+    pub streams: StreamTable,
+    /// Where messages for peers go.
+    pub peers: PeerSenders,
+}
+
+/// A running owner, seen from outside.
+#[derive(Debug)]
+pub struct Owned {
+    /// How the replica stands.
+    pub standing: watch::Receiver<Standing>,
+    /// How it ended, once it did.
+    pub ended: oneshot::Receiver<Result<(), Failure>>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Owned {
+    /// Stops the owner after its present turn, and waits until the thread is gone and with it the
+    /// lock on the data directory.
+    pub fn stop(self, door: &Door) {
+        self.stop.store(true, Ordering::Release);
+        // Wakes it. If it is gone already, there is nobody to wake.
+        let _ = door.send_now(Input::Retire);
+        // It catches its own panics.
+        let _ = self.thread.join();
+    }
+}
+
+impl Owner {
+    /// Starts the thread, which rebuilds the replica from its log first.
+    ///
+    /// # Errors
+    /// [`Failure`] when the system gives no thread.
+    pub fn start(self) -> Result<Owned, Failure> {
+        let (standing_sender, standing) = watch::channel(Standing::default());
+        let (ended_sender, ended) = oneshot::channel();
+        let name = format!("replica-{}", self.config.id);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || {
+                let result = self.own(&standing_sender, &stopping);
+                // Nobody listens when the process is ending anyway.
+                let _ = ended_sender.send(result);
+            })
+            .map_err(|error| Failure::unavailable(format!("no thread for a replica: {error}")))?;
+        Ok(Owned {
+            standing,
+            ended,
+            stop,
+            thread,
+        })
+    }
+
+    fn own(
+        mut self,
+        standing: &watch::Sender<Standing>,
+        stopping: &AtomicBool,
+    ) -> Result<(), Failure> {
+        let id = self.config.id;
+        let log = self.open_log()?;
+        let config = self.config.clone();
+        let built = catch_unwind(AssertUnwindSafe(|| Replica::new(config, log, clock::now())));
+        let mut replica = match built {
+            Ok(Ok(replica)) => replica,
+            Ok(Err(fault)) => return Err(faulted(id, &fault)),
+            Err(_) => death::while_rebuilding(&self.directory, &self.config.genesis),
+        };
+        let mut ending = false;
+        let turned = catch_unwind(AssertUnwindSafe(|| {
+            self.turns(&mut replica, standing, stopping, &mut ending)
+        }));
+        match turned {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(fault)) => Err(faulted(id, &fault)),
+            Err(_) => death::while_running(&self.directory, &replica, ending),
+        }
+    }
+
+    fn open_log(&self) -> Result<SegmentedLog<OsFiles>, Failure> {
+        let log = self
+            .directory
+            .open_log(CHAPTER, LogSettings::default())
+            .map_err(|error| crate::birth::log_failure(&self.path, &error))?;
+        let report = log.report();
+        let replica = self.config.id.0;
+        if let Some(torn) = report.torn {
+            tracing::warn!(
+                replica,
+                segment = torn.segment,
+                offset = torn.offset,
+                bytes = torn.bytes,
+                "an unfinished end of the log was cut off; nobody had been told of it"
+            );
+        }
+        tracing::info!(
+            replica,
+            boot = self.config.boot,
+            cell = self.config.genesis.cell,
+            cell_id = %self.config.genesis.cell_id,
+            segments = report.segments,
+            records = report.records,
+            data = %self.path.display(),
+            "replica starts"
+        );
+        Ok(log)
+    }
+
+    /// Turns until it is asked to stop. `ending` tells, in a panic, whether a turn was being ended.
+    fn turns(
+        &mut self,
+        replica: &mut Replica<SegmentedLog<OsFiles>>,
+        standing: &watch::Sender<Standing>,
+        stopping: &AtomicBool,
+        ending: &mut bool,
+    ) -> Result<(), Fault> {
+        let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
+        let mut first = None;
+        while !stopping.load(Ordering::Acquire) {
+            while inputs.len() < TURN_INPUTS_MAX
+                && let Some(arrival) = first.take().or_else(|| self.inbox.take())
+            {
+                inputs.extend(self.streams.admit(arrival));
+            }
+            let taken = inputs.len();
+            let now = clock::now();
+            for input in inputs.drain(..) {
+                replica.handle(now, input);
+            }
+            let before = clock::now();
+            *ending = true;
+            replica.end_turn(before, clock::wall_ms())?;
+            *ending = false;
+            self.measure(replica, taken, clock::now().since(before));
+            while let Some(output) = replica.poll() {
+                self.let_out(output);
+            }
+            let stands = Standing {
+                takes_part: true,
+                is_master: replica.is_master(),
+                may_stop: replica.may_stop(),
+            };
+            let knows_master = replica.cell().mastership().master.is_some();
+            self.readiness.set(knows_master);
+            standing.send_if_modified(|standing| std::mem::replace(standing, stands) != stands);
+            first = self.wait(replica);
+        }
+        self.streams.close_all(&ServerFrame::GoAway {
+            reason: "this replica is stopping".to_owned(),
+            retry_after_ms: COME_BACK_MS,
+        });
+        Ok(())
+    }
+
+    /// Waits for an arrival, or for the moment at which the replica wants its turn.
+    fn wait(&self, replica: &Replica<SegmentedLog<OsFiles>>) -> Option<Arrival> {
+        let wake = replica.next_wake();
+        loop {
+            let left = wake.since(clock::now());
+            if left.is_zero() {
+                return None;
+            }
+            match self.inbox.wait(left.min(LOOK_AT_CLOCK)) {
+                Ok(Some(arrival)) => return Some(arrival),
+                Ok(None) => {}
+                // Without doors it still has its own time to keep, until it is stopped.
+                Err(_) => std::thread::sleep(left.min(LOOK_AT_CLOCK)),
+            }
+        }
+    }
+
+    fn let_out(&mut self, output: Output) {
+        match output {
+            Output::Peer { to, message } => {
+                if let Some(peer) = self.peers.get(&to) {
+                    peer.send(message);
+                }
+            }
+            Output::Frame { stream, frame } => self.streams.deliver(stream, frame),
+            Output::CloseStream { stream } => self.streams.close(stream),
+            Output::Log(happening) => telemetry::happened(self.config.id, &happening),
+        }
+    }
+
+    fn measure(&self, replica: &Replica<SegmentedLog<OsFiles>>, taken: usize, took: Duration) {
+        let id = self.config.id.0;
+        let label = || id.to_string();
+        metrics::counter!("cotter_turns_total", "replica" => label()).increment(1);
+        metrics::histogram!("cotter_turn_end_seconds", "replica" => label())
+            .record(took.as_secs_f64());
+        metrics::gauge!("cotter_is_master", "replica" => label())
+            .set(f64::from(u8::from(replica.is_master())));
+        // Exact up to 2^53 entries.
+        metrics::gauge!("cotter_applied_entries", "replica" => label())
+            .set(replica.cell().applied() as f64);
+        metrics::histogram!("cotter_turn_inputs", "replica" => label()).record(taken as f64);
+        for (peer, queue) in &self.peers {
+            metrics::gauge!(
+                "cotter_peer_queue_messages",
+                "replica" => label(),
+                "peer" => peer.0.to_string()
+            )
+            .set(queue.waiting() as f64);
+        }
+    }
+}
+
+fn faulted(id: ReplicaId, fault: &Fault) -> Failure {
+    tracing::error!(replica = id.0, %fault, "replica is broken and stops");
+    Failure::software(format!("replica {id} stops: {fault}"))
+}
