@@ -14,15 +14,17 @@ use crate::clock;
 use crate::failure::{self, Failure};
 use crate::output::{Format, show_json, write_out};
 use crate::verbs;
-use cotter_client::{AcquireError, Client, Guard, Lifetime, Lost, Moment, ReleaseError, Wait};
+use cotter_client::{
+    AcquireError, Client, Guard, Lifetime, Lost, Moment, PathError, Refusal, ReleaseError, Wait,
+};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How much longer than `--wait` it may take to learn that the wait is over.
-const WAIT_SLACK: Duration = Duration::from_secs(2);
+/// Connecting may take so long however short `--wait` is: a failover must not look like an outage.
+const CONNECT_MIN: Duration = Duration::from_secs(2);
 /// How long an interrupted command line tries to leave nothing behind.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -36,14 +38,24 @@ pub(crate) async fn run(arguments: &LockArgs, common: &Common) -> Result<u8, Fai
         Failure::new(failure::SOFTWARE, format!("cannot catch signals: {error}"))
     })?;
 
-    let acquired = tokio::select! {
-        acquired = acquire(arguments, common) => acquired?,
+    let begun = Instant::now();
+    let client = tokio::select! {
+        client = connect(arguments, common) => client?,
         signal = interrupted(&mut signals) => return Ok(128 + signal_number(signal)),
     };
-    let (client, guard) = match acquired {
-        Acquired::Yes(client, guard) => (client, guard),
-        Acquired::No(client, error) => {
-            verbs::nodes::finish(client).await;
+    let acquired = tokio::select! {
+        acquired = acquire(&client, arguments, common, begun) => acquired,
+        signal = interrupted(&mut signals) => {
+            // The wait is cancelled by now; closing the session makes sure that the cell knows it
+            // before this process, and with it the session's thread, is gone.
+            let _ = tokio::time::timeout(FAREWELL, verbs::nodes::finish(client)).await;
+            return Ok(128 + signal_number(signal));
+        }
+    };
+    let guard = match acquired {
+        Ok(guard) => guard,
+        Err(error) => {
+            let _ = tokio::time::timeout(FAREWELL, verbs::nodes::finish(client)).await;
             return not_acquired(arguments, error);
         }
     };
@@ -52,37 +64,39 @@ pub(crate) async fn run(arguments: &LockArgs, common: &Common) -> Result<u8, Fai
     } else {
         run_command(arguments, schedule, foreground, &guard, &mut signals).await
     };
-    release(arguments, client, guard).await;
+    release(arguments, common, client, guard).await;
     outcome
 }
 
-/// What became of an acquire.
-enum Acquired {
-    Yes(Client, Guard),
-    No(Client, AcquireError),
-}
-
-/// Opens a session and acquires the lock. Dropping this leaves nothing behind: the acquire is
-/// cancelled by its own future, and the session closed by the client's end or its lease.
-async fn acquire(arguments: &LockArgs, common: &Common) -> Result<Acquired, Failure> {
-    let begun = Instant::now();
-    let limit = arguments.wait.filter(|wait| !wait.is_zero());
+/// Opens a session.
+async fn connect(arguments: &LockArgs, common: &Common) -> Result<Client, Failure> {
     let connecting = verbs::builder(common)
         .name(session_name(arguments))
         .lease(arguments.lease)
         .connect();
-    let client = match limit {
-        None => connecting.await?,
-        Some(wait) => tokio::time::timeout(wait.max(WAIT_SLACK), connecting)
-            .await
-            .map_err(|_| {
-                let message = format!(
-                    "no master of the cell was reached within {} s",
-                    wait.max(WAIT_SLACK).as_secs_f64()
-                );
-                Failure::new(failure::UNAVAILABLE, message)
-            })??,
+    let Some(wait) = arguments.wait.filter(|wait| !wait.is_zero()) else {
+        return Ok(connecting.await?);
     };
+    let limit = wait.max(CONNECT_MIN);
+    match tokio::time::timeout(limit, connecting).await {
+        Ok(client) => Ok(client?),
+        Err(_) => Err(Failure::new(
+            failure::UNAVAILABLE,
+            format!(
+                "no master of the cell was reached within {} s",
+                limit.as_secs_f64()
+            ),
+        )),
+    }
+}
+
+/// Acquires the lock. Dropping this cancels it.
+async fn acquire(
+    client: &Client,
+    arguments: &LockArgs,
+    common: &Common,
+    begun: Instant,
+) -> Result<Guard, AcquireError> {
     let wait = match (arguments.nonblock, arguments.wait) {
         (true, _) | (_, Some(Duration::ZERO)) => Wait::No,
         (false, None) => Wait::Forever,
@@ -91,40 +105,38 @@ async fn acquire(arguments: &LockArgs, common: &Common) -> Result<Acquired, Fail
             Wait::Ms(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
         }
     };
+    let lifetime = if arguments.temporary {
+        Lifetime::Ephemeral
+    } else {
+        Lifetime::Permanent
+    };
+    let invalid = |error: PathError| {
+        let what = error.to_string();
+        AcquireError::Refused(Refusal::Invalid { what })
+    };
     let mut request = client
         .lock(arguments.path.as_str())
-        .map_err(|error| Failure::new(failure::USAGE, error.to_string()))?
+        .map_err(invalid)?
         .wait(wait)
         .lock_delay(arguments.lock_delay)
-        .create(Some(if arguments.temporary {
-            Lifetime::Ephemeral
-        } else {
-            Lifetime::Permanent
-        }));
+        .create(Some(lifetime));
     if arguments.shared {
         request = request.shared();
     }
-    let acquired = {
-        let telling = narrator::tell_while_waiting(arguments, common, client.session_id());
-        tokio::select! {
-            acquired = request.acquire() => acquired,
-            never = telling => match never {},
-        }
+    let telling = narrator::tell_while_waiting(arguments, common, client.session_id());
+    let guard = tokio::select! {
+        acquired = request.acquire() => acquired?,
+        never = telling => match never {},
     };
-    Ok(match acquired {
-        Ok(guard) => {
-            if arguments.verbose {
-                eprintln!(
-                    "cotter: acquired {} with token {} after {:.3} s",
-                    arguments.path,
-                    guard.token(),
-                    begun.elapsed().as_secs_f64()
-                );
-            }
-            Acquired::Yes(client, guard)
-        }
-        Err(error) => Acquired::No(client, error),
-    })
+    if arguments.verbose {
+        eprintln!(
+            "cotter: acquired {} with token {} after {:.3} s",
+            arguments.path,
+            guard.token(),
+            begun.elapsed().as_secs_f64()
+        );
+    }
+    Ok(guard)
 }
 
 /// Names the session after the command, unless the user has.
@@ -265,13 +277,23 @@ fn judged(arguments: &LockArgs, report: Report) -> Result<u8, Failure> {
     Err(Failure::new(status, message))
 }
 
-/// Releases the lock and closes the session. What cannot be confirmed ends with the lease.
-async fn release(arguments: &LockArgs, client: Client, guard: Guard) {
-    let path = &arguments.path;
-    if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, guard.release()).await
-        && error != ReleaseError::SessionEnded
-    {
-        eprintln!("cotter: {path}: {error}; it is free when the lease has run out");
+/// Releases the lock and closes the session. What cannot be confirmed ends with the lease, so it is
+/// not tried for longer than that; a lock that may be lost already is not worth a long wait.
+async fn release(arguments: &LockArgs, common: &Common, client: Client, guard: Guard) {
+    let limit = match guard.sequencer() {
+        Ok(_) => common.timeout.min(arguments.lease),
+        Err(_) => FAREWELL,
+    };
+    let trouble = match tokio::time::timeout(limit, guard.release()).await {
+        Ok(Ok(()) | Err(ReleaseError::SessionEnded)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the release is not confirmed: no answer in time".to_owned()),
+    };
+    if let Some(trouble) = trouble {
+        eprintln!(
+            "cotter: {}: {trouble}; it is free when the lease and the lock-delay are over",
+            arguments.path
+        );
     }
     let _ = tokio::time::timeout(FAREWELL, verbs::nodes::finish(client)).await;
 }
