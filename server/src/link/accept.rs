@@ -13,7 +13,7 @@ use cotter_types::ReplicaId;
 use cotter_types::limits::FRAME_BYTES_MAX;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -22,6 +22,9 @@ use tonic::{Request, Response, Status, Streaming};
 const HELLO_WAIT: Duration = Duration::from_secs(1);
 /// A link on which nothing came for so long is dead: the other end would have sent heartbeats.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// A refusal that is repeated is said this often.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves `cotter.peer.v1.Peer` for one replica.
 #[derive(Clone)]
@@ -39,7 +42,6 @@ impl PeerDoor {
 
     fn admit(&self, hello: &LinkHello) -> Result<Incoming, Status> {
         let admitted = self.shared.gate().admit(hello);
-        let replica = self.shared.identity.replica.0;
         match admitted {
             Ok((peer, link)) => {
                 let standing = self.standings.get(&peer).map(Arc::clone).ok_or_else(|| {
@@ -54,15 +56,40 @@ impl PeerDoor {
             }
             Err(rejection) => {
                 metrics::counter!("cotter_links_refused_total").increment(1);
-                let (peer, boot) = (hello.sender, hello.boot);
-                match rejection {
-                    Rejection::Forgot { .. } => {
-                        tracing::error!(replica, peer, boot, %rejection, "LINK REFUSED");
-                    }
-                    _ => tracing::warn!(replica, peer, boot, %rejection, "link refused"),
-                }
+                self.complain(hello, &rejection);
                 Err(Status::failed_precondition(rejection.to_string()))
             }
+        }
+    }
+}
+
+impl PeerDoor {
+    /// Says why a link was refused, at once and then from time to time: its caller tries on for ever.
+    fn complain(&self, hello: &LinkHello, rejection: &Rejection) {
+        let (replica, peer) = (self.shared.identity.replica, ReplicaId(hello.sender));
+        // All strangers share one entry, so that they cannot make it grow.
+        let known = self.shared.identity.peers.contains_key(&peer);
+        let whose = if known { peer } else { replica };
+        let said = {
+            let mut complaints = self.shared.complaints();
+            let now = Instant::now();
+            let said = complaints.get(&whose).is_some_and(|(what, when)| {
+                what == rejection && now.duration_since(*when) < COMPLAIN_EVERY
+            });
+            if !said {
+                complaints.insert(whose, (rejection.clone(), now));
+            }
+            said
+        };
+        if said {
+            return;
+        }
+        let (replica, peer, boot) = (replica.0, peer.0, hello.boot);
+        match rejection {
+            Rejection::Forgot { .. } => {
+                tracing::error!(replica, peer, boot, %rejection, "LINK REFUSED");
+            }
+            _ => tracing::warn!(replica, peer, boot, %rejection, "link refused"),
         }
     }
 }

@@ -83,13 +83,25 @@ impl Dialler {
                         self.log_loss(lost, &why);
                     } else if why != told {
                         // One line for each new reason, not one for each attempt.
-                        tracing::info!(
-                            replica = identity.replica.0,
-                            peer = self.peer.0,
-                            address = peer.address,
-                            why,
-                            "peer not reached; trying on"
-                        );
+                        let (replica, peer_id) = (identity.replica.0, self.peer.0);
+                        let address = &peer.address;
+                        if why.starts_with("FailedPrecondition") {
+                            tracing::error!(
+                                replica,
+                                peer = peer_id,
+                                address,
+                                why,
+                                "PEER REFUSES US"
+                            );
+                        } else {
+                            tracing::info!(
+                                replica,
+                                peer = peer_id,
+                                address,
+                                why,
+                                "peer not reached; trying on"
+                            );
+                        }
                         told = why;
                     }
                 }

@@ -134,6 +134,10 @@ struct Seen {
     life: Option<u64>,
     /// The last envelope that passed, in that boot.
     sequence: u64,
+    /// Two processes came with one boot number, which is proof that the disk was set back. What comes
+    /// after that is not believed either, however high its boot number has risen meanwhile. (A lower
+    /// number alone is no such proof: it may be the hello of a dead process that was read late.)
+    is_condemned: bool,
     /// The newest link.
     link: u64,
     /// Whether something has passed on it.
@@ -172,7 +176,8 @@ impl Gate {
         }
         let seen = self.seen.entry(sender).or_default();
         let same_life = seen.life.is_none_or(|life| life == hello.life);
-        if hello.boot < seen.boot || (hello.boot == seen.boot && !same_life) {
+        seen.is_condemned |= hello.boot == seen.boot && !same_life;
+        if hello.boot < seen.boot || !same_life && (hello.boot == seen.boot || seen.is_condemned) {
             return Err(Rejection::Forgot {
                 sender,
                 theirs: hello.boot,
@@ -197,6 +202,13 @@ impl Gate {
     pub fn answered(&mut self, peer: ReplicaId, reply: &LinkReply) -> Result<(), Rejection> {
         self.known(peer.0, reply.incarnation)?;
         let seen = self.seen.entry(peer).or_default();
+        if seen.is_condemned {
+            return Err(Rejection::Forgot {
+                sender: peer,
+                theirs: reply.boot,
+                seen: seen.boot,
+            });
+        }
         if reply.boot < seen.boot {
             return Err(Rejection::Earlier {
                 sender: peer,

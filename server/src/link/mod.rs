@@ -30,7 +30,7 @@ use queue::{PeerReceiver, peer_queue};
 use standing::PeerStanding;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
@@ -42,13 +42,23 @@ struct Shared {
     identity: Arc<Identity>,
     door: Door,
     gate: Mutex<Gate>,
+    complaints: Mutex<Complaints>,
 }
+
+/// What was last said about each peer's refused links, and when.
+type Complaints = BTreeMap<ReplicaId, (Rejection, Instant)>;
 
 impl Shared {
     /// Returns the gate. It is locked for one check at a time and never across a wait.
     fn gate(&self) -> MutexGuard<'_, Gate> {
         // A panic inside the gate cannot leave it half changed in a way that lets more pass.
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn complaints(&self) -> MutexGuard<'_, Complaints> {
+        self.complaints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,6 +99,7 @@ impl PreparedLinks {
     pub fn start(self, listener: TcpListener, door: Door, birth: Arc<BirthDesk>) -> Links {
         let shared = Arc::new(Shared {
             gate: Mutex::new(Gate::new(Arc::clone(&self.identity))),
+            complaints: Mutex::new(BTreeMap::new()),
             identity: self.identity,
             door: door.clone(),
         });
