@@ -9,8 +9,8 @@ use crate::mutate::Reply;
 use crate::state::{Deadline, DeadlineKind, Lock, Outcome, Waiter};
 use crate::tree::{check_local, limit, not_found};
 use cotter_types::{
-    Acquire, CellTime, Contents, HandEnd, Path, Refusal, RequestNumber, Response, SessionId, Wait,
-    limits,
+    Acquire, CellTime, Contents, HandEnd, LockMode, Path, Refusal, RequestNumber, Response,
+    SessionId, Wait, limits,
 };
 
 impl Application<'_> {
@@ -36,7 +36,7 @@ impl Application<'_> {
             return Reply::Now(Ok(self.grant(path, place, &waiter)));
         }
         let deadline = match acquire.wait {
-            Wait::No | Wait::Ms(0) => return Reply::Now(Err(self.unavailable(path, lock))),
+            Wait::No | Wait::Ms(0) => return Reply::Now(Err(self.unavailable(acquire, lock))),
             Wait::Ms(ms) => Some(now.after_ms(ms)),
             Wait::Forever => None,
         };
@@ -77,19 +77,27 @@ impl Application<'_> {
         self.cell.header.place
     }
 
-    /// Says why the lock is not to be had now.
-    fn unavailable(&self, path: &Path, lock: &Lock) -> Refusal {
-        if let Some((_, holder)) = self.cell.holders_of(path).next() {
-            return Refusal::Held {
+    /// Says why the lock is not to be had now. A shared acquire that could join the holders but for
+    /// the lock-delay of one that expired hears of the delay.
+    fn unavailable(&self, acquire: &Acquire, lock: &Lock) -> Refusal {
+        let path = &acquire.path;
+        let could_join = lock.mode == Some(acquire.mode) && lock.mode == Some(LockMode::Shared);
+        let delay = lock
+            .delay_until
+            .filter(|_| could_join || lock.mode.is_none());
+        if let Some(until) = delay {
+            return Refusal::LockDelayed {
                 path: path.to_string(),
-                session: holder.session,
-                holder: self.cell.label_of(holder.session),
+                left_ms: until.since_ms(self.cell.header.time),
             };
         }
-        let until = lock.delay_until.unwrap_or_default();
-        Refusal::LockDelayed {
+        let first = self.cell.holders_of(path).next();
+        let (_, holder) =
+            first.expect("invariant I-CELL-5: a lock not to be had is held or delayed");
+        Refusal::Held {
             path: path.to_string(),
-            left_ms: until.since_ms(self.cell.header.time),
+            session: holder.session,
+            holder: self.cell.label_of(holder.session),
         }
     }
 

@@ -65,9 +65,10 @@ impl Application<'_> {
         match reply {
             Reply::Queued => self.tell(Effect::Queued { session, number }),
             Reply::Now(result) => {
+                let closes = result.is_ok() && *mutation == Mutation::Close;
                 self.record(session, number, result.clone());
                 self.answer(session, number, result);
-                if *mutation == Mutation::Close {
+                if closes {
                     self.end_session(session, EndReason::Closed);
                 }
             }

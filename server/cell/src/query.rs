@@ -67,8 +67,10 @@ impl Cell {
         let first = if after.is_empty() {
             first_child(path).map(Bound::Included)
         } else {
-            let after = path.child(after).map_err(|error| Refusal::Invalid {
-                what: format!("the listing cannot go on after that name: {error}"),
+            let child = path.child(after).ok();
+            let after = child.filter(|child| child.depth() == path.depth() + 1);
+            let after = after.ok_or_else(|| Refusal::Invalid {
+                what: "a listing goes on after the name of a child".to_owned(),
             })?;
             Some(Bound::Excluded(after))
         };

@@ -1,0 +1,123 @@
+//! A checkpoint that was damaged is refused, and a whole one loses nothing.
+
+use cotter_cell::{Batch, Cell, Chunk, Command, Entry, Genesis, RebuildError, Stamp};
+use cotter_types::{
+    Acknowledged, CellId, Contents, Create, Epoch, Lifetime, Mutation, Nonce, OpenSession, Path,
+    Query, QueryResponse, ReplicaId, RequestNumber, SessionId, SessionMetadata,
+};
+
+fn genesis() -> Genesis {
+    Genesis {
+        cell_id: CellId(3),
+        cell: "main".to_owned(),
+        token_floor: 5,
+    }
+}
+
+fn path(nth: u64) -> Path {
+    format!("/ls/local/n{nth}").parse().unwrap()
+}
+
+/// Makes a cell with some nodes.
+fn cell(nodes: u64) -> Cell {
+    let mut cell = Cell::born(&genesis());
+    cell.apply(&Entry::TakeOver {
+        replica: ReplicaId(1),
+        attempt: (1, 1),
+        last_seen: 0,
+    });
+    let open = Command::Open {
+        open: OpenSession {
+            nonce: Nonce(1),
+            lease_ms: 12_000,
+            metadata: SessionMetadata::default(),
+        },
+        principal: String::new(),
+    };
+    let creates = (1..=nodes).map(|nth| Command::Mutate {
+        session: SessionId(1),
+        number: RequestNumber(nth),
+        acknowledged: Acknowledged::default(),
+        mutation: Mutation::Create(Create {
+            path: path(nth),
+            contents: Contents::from(format!("contents {nth}").as_str()),
+            lifetime: Lifetime::Ephemeral,
+            parents: false,
+            exclusive: true,
+        }),
+    });
+    let applied = cell.apply(&Entry::Batch(Batch {
+        epoch: Epoch(1),
+        sequence: 1,
+        stamp: Stamp::default(),
+        commands: std::iter::once(open).chain(creates).collect(),
+    }));
+    assert!(applied.accepted);
+    cell
+}
+
+fn chunks() -> Vec<Chunk> {
+    cell(10).walk(100).collect()
+}
+
+#[test]
+fn rebuilt_cell_has_contents_and_digest() {
+    let original = cell(10);
+    let rebuilt = Cell::rebuild(&genesis(), original.walk(100)).unwrap();
+    assert_eq!(rebuilt.digest(), original.digest());
+    rebuilt.check().unwrap();
+    let query = Query::Get { path: path(7) };
+    let answer = rebuilt.query(&query, rebuilt.time()).unwrap();
+    let QueryResponse::Node { contents, .. } = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(contents.as_bytes(), b"contents 7");
+}
+
+#[test]
+fn chunks_are_about_as_large_as_asked_for() {
+    assert!(chunks().len() > 10);
+    assert!(chunks().iter().all(|chunk| chunk.bytes.len() < 400));
+}
+
+#[test]
+fn lost_chunk_shows_in_the_digest_or_in_the_header() {
+    let whole = cell(10).digest();
+    let all = chunks();
+    for lost in 0..all.len() {
+        let mut rest = all.clone();
+        rest.remove(lost);
+        let rebuilt = Cell::rebuild(&genesis(), rest);
+        assert!(rebuilt.is_err() || rebuilt.unwrap().digest() != whole);
+    }
+}
+
+#[test]
+fn flipped_byte_shows_in_the_digest_or_is_refused() {
+    let whole = cell(10).digest();
+    let all = chunks();
+    for damaged in 0..all.len() {
+        for at in 0..all[damaged].bytes.len() {
+            let mut chunks = all.clone();
+            chunks[damaged].bytes[at] ^= 0x10;
+            let rebuilt = Cell::rebuild(&genesis(), chunks);
+            assert!(
+                rebuilt.is_err() || rebuilt.unwrap().digest() != whole,
+                "byte {at} of chunk {damaged}"
+            );
+        }
+    }
+}
+
+#[test]
+fn unknown_table_and_leftover_bytes_are_refused() {
+    let mut all = chunks();
+    all[1].table = 99;
+    let refused = Cell::rebuild(&genesis(), all).map(|cell| cell.digest());
+    assert_eq!(refused, Err(RebuildError::UnknownTable(99)));
+    let mut all = chunks();
+    all[1].bytes.push(0);
+    let table = all[1].table;
+    let refused = Cell::rebuild(&genesis(), all).map(|cell| cell.digest());
+    assert_eq!(refused, Err(RebuildError::Row(table)));
+}
