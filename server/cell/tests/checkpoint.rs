@@ -1,5 +1,10 @@
 //! A checkpoint that was damaged is refused, and a whole one loses nothing.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy takes only functions marked as tests for tests"
+)]
+
 use cotter_cell::{Batch, Cell, Chunk, Command, Entry, Genesis, RebuildError, Stamp};
 use cotter_types::{
     Acknowledged, CellId, Contents, Create, Epoch, Lifetime, Mutation, Nonce, OpenSession, Path,

@@ -5,6 +5,11 @@
 //! did. `UPDATE_GOLDEN=1` rewrites the files; the diff is what a reviewer reads. The invariants are
 //! checked after every command. The language is described in `golden/language.rs`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy takes only functions marked as tests for tests"
+)]
+
 #[path = "golden/language.rs"]
 mod language;
 #[path = "golden/show.rs"]

@@ -1,6 +1,11 @@
 //! Random commands: whatever comes, invariants hold, replicas agree, footprints are wide enough, and
 //! a walk rebuilds what it walked.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy takes only functions marked as tests for tests"
+)]
+
 use cotter_cell::{Batch, Cell, Command, Effect, Entry, Footprint, Genesis, Recorded, Stamp};
 use cotter_types::{
     Acknowledged, Acquire, CellId, CellTime, Contents, Create, Delete, Epoch, FencingToken,
