@@ -15,7 +15,7 @@ use crate::clock;
 use cotter_types::Moment;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -117,9 +117,11 @@ pub async fn supervise(
     // Whoever outlives the keeper becomes a child of this process, which can then reap it.
     prctl::set_child_subreaper(true)?;
     keeper.socket.set_nonblocking(true)?;
+    let reader = keeper.socket.try_clone()?;
     let mut supervisor = Supervisor {
         child: keeper.child,
         socket: tokio::net::UnixStream::from_std(keeper.socket)?,
+        reader,
         lines: Lines::default(),
         schedule,
         group: None,
@@ -150,6 +152,8 @@ enum Stream {
 struct Supervisor<N> {
     child: Child,
     socket: tokio::net::UnixStream,
+    /// The same socket, read without the runtime.
+    reader: UnixStream,
     lines: Lines,
     schedule: Schedule,
     group: Option<Group>,
@@ -193,23 +197,18 @@ impl<N: Fn(&str)> Supervisor<N> {
     }
 
     /// Reads what there is, without waiting, and handles it.
+    ///
+    /// The runtime answers a read from what it knew when it last looked. Where this process was
+    /// frozen it has not looked since, and the keeper's last words would be missed; so the socket is
+    /// then read once more, by the system itself.
     fn receive(&mut self, belief: &impl Fn() -> Moment) -> Stream {
-        let mut buffer = [0_u8; 4_096];
-        let mut end = Stream::Open;
-        loop {
-            match self.socket.try_read(&mut buffer) {
-                Ok(0) => {
-                    end = Stream::Broken;
-                    break;
-                }
-                Ok(count) => self.lines.push(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    end = Stream::Broken;
-                    break;
-                }
-            }
-        }
+        let known = read_all(&mut self.lines, |buffer| self.socket.try_read(buffer));
+        let unknown = read_all(&mut self.lines, |buffer| (&self.reader).read(buffer));
+        let end = if known.is_ok() && unknown.is_ok() {
+            Stream::Open
+        } else {
+            Stream::Broken
+        };
         loop {
             match self.lines.next_message() {
                 Ok(Some(FromKeeper::Gone)) => return Stream::Gone,
@@ -356,6 +355,23 @@ impl<N: Fn(&str)> Supervisor<N> {
                 () = tokio::time::sleep(REAP_PAUSE) => {}
                 signal = signals.next() => group.signal(signal),
             }
+        }
+    }
+}
+
+/// Reads until there is no more for now.
+fn read_all(
+    lines: &mut Lines,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<()> {
+    let mut buffer = [0_u8; 4_096];
+    loop {
+        match read(&mut buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => lines.push(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
