@@ -65,7 +65,7 @@ impl EntryIndex {
     }
 
     /// Tells why `changes` must not be applied, if so. An entry known to be decided is never
-    /// replaced.
+    /// replaced by another; a late synchronisation may well write it once more.
     pub(super) fn refusal(&self, changes: &[Change]) -> Option<String> {
         let mut length = self.length();
         for change in changes {
@@ -76,7 +76,7 @@ impl EntryIndex {
                         "entries from {from} on would leave a hole at {length}"
                     ));
                 }
-                Change::AppendOnPrefix(from, _) if *from < self.decided.min(length) => {
+                Change::AppendOnPrefix(from, entries) if self.would_undo(*from, entries) => {
                     return Some(format!(
                         "entries from {from} on would replace decided ones below {}",
                         self.decided
@@ -87,6 +87,17 @@ impl EntryIndex {
             }
         }
         None
+    }
+
+    /// Tells whether writing `entries` from `from` on would change or drop a decided entry.
+    fn would_undo(&self, from: usize, entries: &[Payload]) -> bool {
+        let decided = self.decided.min(self.length());
+        let kept = self.positions.get(from..decided).unwrap_or_default();
+        entries.len() < kept.len()
+            || kept.iter().zip(entries).any(|(position, payload)| {
+                let bytes = payload.as_bytes();
+                position.bytes as usize != bytes.len() || position.checksum != crc32c(bytes)
+            })
     }
 
     /// Applies changes that were not refused; `starts` says where in the segment each entry is.

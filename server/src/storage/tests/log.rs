@@ -119,6 +119,26 @@ fn decided_entries_are_never_replaced_and_no_hole_is_left() {
 }
 
 #[test]
+fn decided_entries_may_be_written_once_more_but_not_changed_or_dropped() {
+    let files = SimFiles::new();
+    let mut log = create(&files);
+    log.append_entries(payloads(&[vec![1], vec![2], vec![3]]))
+        .unwrap();
+    log.set_decided_idx(2).unwrap();
+    assert!(log.append_on_prefix(0, payloads(&[vec![1]])).is_err());
+    let changed = payloads(&[vec![1], vec![9], vec![3]]);
+    assert!(log.append_on_prefix(0, changed).is_err());
+    log.append_on_prefix(1, payloads(&[vec![2], vec![9]]))
+        .unwrap();
+    log.sync().unwrap();
+    let expected = [vec![1], vec![2], vec![9]];
+    assert_eq!(super::bytes(&log.get_suffix(0).unwrap()), expected);
+    drop(log);
+    let again = open(&files).unwrap();
+    assert_eq!(super::bytes(&again.get_suffix(0).unwrap()), expected);
+}
+
+#[test]
 fn a_resync_may_decide_what_it_appends() {
     let mut log = create(&SimFiles::new());
     log.append_entries(payloads(&[vec![1], vec![2]])).unwrap();
