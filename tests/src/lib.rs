@@ -1,1 +1,3 @@
 //! The proof: simulator, checkers, golden scripts, real processes.
+
+pub mod cluster;
