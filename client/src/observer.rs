@@ -176,7 +176,7 @@ impl Inner {
 
     /// Looks for the master; if it is not found, says when to look again.
     async fn find(&mut self) -> Result<Link, Duration> {
-        let mut next = self.search.next_address();
+        let mut next = self.search.next_address(clock::now());
         while let Some(address) = next.take() {
             let cell = self.search.cell();
             let greeted = async {

@@ -16,7 +16,8 @@ use std::time::Duration;
 const BACKOFF_MS_MIN: u64 = 20;
 /// Longest wait before another replica is tried, in milliseconds.
 const BACKOFF_MS_MAX: u64 = 1_000;
-/// For so long an address that could not be reached is not tried on a mere hint, in milliseconds.
+/// For so long an address that could not be reached is not tried on a mere hint, nor in its turn
+/// while there are others, in milliseconds.
 const UNREACHABLE_MS: u64 = 1_000;
 /// Most addresses that are learned from replicas.
 const LEARNED_MAX: usize = 16;
@@ -80,16 +81,26 @@ impl MasterSearch {
         self.epoch
     }
 
-    /// Returns the next address to try, in turn; nothing if there is none at all.
-    pub fn next_address(&mut self) -> Option<String> {
-        let count = self.configured.len() + self.learned.len();
+    /// Returns the next address to try, in turn; nothing if there is none at all. One that was not
+    /// reached just now is passed over while there are others: a frozen replica accepts connections
+    /// and costs the whole patience each time.
+    pub fn next_address(&mut self, now: Moment) -> Option<String> {
+        let all: Vec<&String> = self.configured.iter().chain(&self.learned).collect();
+        let count = all.len();
         if count == 0 {
             return None;
         }
-        let index = self.cursor % count;
+        let recent = Duration::from_millis(UNREACHABLE_MS);
+        let index = (0..count)
+            .map(|step| (self.cursor + step) % count)
+            .find(|index| {
+                let failed = self.unreachable.get(all[*index]);
+                failed.is_none_or(|(_, since)| now.since(*since) >= recent)
+            })
+            .unwrap_or(self.cursor % count);
+        let address = all[index].clone();
         self.cursor = index + 1;
-        let mut all = self.configured.iter().chain(&self.learned);
-        all.nth(index).cloned()
+        Some(address)
     }
 
     /// Tells what to make of a replica at `address` that says `welcome`.

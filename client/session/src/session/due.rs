@@ -28,7 +28,7 @@ impl Session {
     }
 
     pub(super) fn connect_next(&mut self, now: Moment) {
-        match self.search.next_address() {
+        match self.search.next_address(now) {
             Some(address) => self.connect(now, address),
             None => self.connect_at = now.after(KEEPALIVE_MAX),
         }

@@ -1,6 +1,7 @@
 //! Chance within bounds.
 
 use crate::MasterSearch;
+use cotter_types::Moment;
 use std::time::Duration;
 
 #[test]
@@ -22,5 +23,20 @@ fn two_seeds_wait_differently() {
 
 #[test]
 fn a_search_without_addresses_finds_none() {
-    assert_eq!(MasterSearch::new(Vec::new(), None, 1).next_address(), None);
+    let mut search = MasterSearch::new(Vec::new(), None, 1);
+    assert_eq!(search.next_address(Moment(0)), None);
+}
+
+#[test]
+fn an_address_that_was_not_reached_is_passed_over_while_there_are_others() {
+    let mut search = MasterSearch::new(vec!["a:1".to_owned(), "b:1".to_owned()], None, 1);
+    let at = |ms: u64| Moment(ms * 1_000);
+    assert_eq!(search.next_address(at(0)).as_deref(), Some("a:1"));
+    search.unreachable(at(10), "b:1");
+    assert_eq!(search.next_address(at(20)).as_deref(), Some("a:1"));
+    search.unreachable(at(30), "a:1");
+    // With nobody left, they take turns as ever.
+    assert_eq!(search.next_address(at(40)).as_deref(), Some("b:1"));
+    assert_eq!(search.next_address(at(1_020)).as_deref(), Some("b:1"));
+    assert_eq!(search.next_address(at(1_040)).as_deref(), Some("a:1"));
 }
