@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+use crate::bench::args::BenchVerb;
 use crate::lock::schedule::OnLost;
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
@@ -137,6 +138,9 @@ pub(crate) enum Verb {
     /// Look at the cell itself
     #[command(subcommand)]
     Cell(CellVerb),
+    /// Measure the cell under load
+    #[command(subcommand)]
+    Bench(BenchVerb),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -294,7 +298,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads seconds that are more than none.
-fn positive_seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
     let duration = seconds(text)?;
     if duration.is_zero() {
         return Err("it must be more than 0 seconds".to_owned());

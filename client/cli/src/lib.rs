@@ -5,6 +5,7 @@
 //! [`lock`].
 
 mod args;
+pub mod bench;
 pub mod clock;
 pub mod explain;
 pub mod failure;
@@ -92,6 +93,7 @@ async fn dispatch(verb: &Verb, common: &Common) -> Result<u8, Failure> {
         Verb::Rm(arguments) => verbs::nodes::rm(arguments, common).await?,
         Verb::Stat { path } => verbs::nodes::stat(path, common).await?,
         Verb::Cell(verb) => verbs::cell::run(verb, common).await?,
+        Verb::Bench(verb) => return bench::run(verb, common).await,
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "cotter", &mut script);
