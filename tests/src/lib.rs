@@ -1,3 +1,5 @@
 //! The proof: simulator, checkers, golden scripts, real processes.
 
+pub mod checkers;
 pub mod cluster;
+pub mod simulation;

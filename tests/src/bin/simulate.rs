@@ -1,1 +1,166 @@
-fn main() {}
+//! Runs the core simulation: one seed with a trace, or a range of seeds on all cores.
+
+use clap::Parser;
+use cotter_tests::simulation::{Campaign, Choices, Report, run};
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Runs whole Cotter cells with their clients in virtual time, and checks what must hold.
+#[derive(Debug, Parser)]
+#[command(name = "simulate")]
+struct Arguments {
+    /// Run this seed.
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "seeds",
+        required_unless_present = "seeds"
+    )]
+    seed: Option<u64>,
+    /// Run these seeds, the last one not included.
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    seeds: Option<Range<u64>>,
+    /// Print what happens; only with --seed.
+    #[arg(long, conflicts_with = "seeds")]
+    trace: bool,
+    /// Run each seed twice and compare the two runs.
+    #[arg(long)]
+    twice: bool,
+    /// Plant a bug; needs a build with the feature `mutations`.
+    #[arg(long, value_name = "NAME")]
+    mutation: Option<String>,
+    /// Fix the number of replicas.
+    #[arg(long, value_name = "N", value_parser = ["1", "3", "5"])]
+    replicas: Option<String>,
+    /// Fix the number of clients.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    sessions: Option<u64>,
+    /// Threads for a range; all cores by default.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let (first, last) = text.split_once("..").ok_or("expected A..B")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    let range = number(first)?..number(last)?;
+    if range.is_empty() {
+        return Err("the range is empty".to_owned());
+    }
+    Ok(range)
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let choices = Choices {
+        replicas: arguments
+            .replicas
+            .as_ref()
+            .and_then(|text| text.parse().ok()),
+        sessions: arguments
+            .sessions
+            .and_then(|count| usize::try_from(count).ok()),
+    };
+    match campaign(&arguments, choices) {
+        Ok(campaign) => match arguments.seed {
+            Some(seed) => one(seed, &arguments, &campaign),
+            None => many(&arguments, &campaign),
+        },
+        Err(why) => {
+            eprintln!("simulate: {why}");
+            ExitCode::from(64)
+        }
+    }
+}
+
+fn campaign(arguments: &Arguments, choices: Choices) -> Result<Campaign, String> {
+    let seeds = match (&arguments.seeds, arguments.seed) {
+        (Some(seeds), _) => seeds.clone(),
+        (None, seed) => {
+            let seed = seed.unwrap_or(0);
+            seed..seed.saturating_add(1)
+        }
+    };
+    let mut campaign = Campaign::new(seeds);
+    campaign.choices = choices;
+    if let Some(jobs) = arguments.jobs {
+        campaign.jobs = jobs.max(1);
+    }
+    if let Some(name) = &arguments.mutation {
+        plant(&mut campaign, name)?;
+    }
+    Ok(campaign)
+}
+
+#[cfg(feature = "mutations")]
+fn plant(campaign: &mut Campaign, name: &str) -> Result<(), String> {
+    use cotter_types::mutation::Mutation;
+    let found = Mutation::ALL
+        .into_iter()
+        .find(|mutation| format!("{mutation:?}") == name);
+    campaign.mutation = Some(found.ok_or_else(|| {
+        let all: Vec<String> = Mutation::ALL.iter().map(|one| format!("{one:?}")).collect();
+        format!("there is no mutation {name}; there are {}", all.join(", "))
+    })?);
+    campaign.stop_at_first = true;
+    Ok(())
+}
+
+#[cfg(not(feature = "mutations"))]
+fn plant(_campaign: &mut Campaign, name: &str) -> Result<(), String> {
+    Err(format!(
+        "cannot plant {name}: build with --features mutations"
+    ))
+}
+
+fn one(seed: u64, arguments: &Arguments, campaign: &Campaign) -> ExitCode {
+    #[cfg(feature = "mutations")]
+    cotter_types::mutation::plant(campaign.mutation);
+    let report = run(seed, campaign.choices, arguments.trace);
+    println!("{}", report.tally);
+    println!("fingerprint {:016x}", report.fingerprint);
+    let same = !arguments.twice || repeats(&report, campaign.choices);
+    match &report.violation {
+        Some(violation) => println!("seed {seed} VIOLATES {violation}"),
+        None if !report.is_valid() => println!("seed {seed} is invalid: too little happened"),
+        None => println!("seed {seed} is clean"),
+    }
+    ExitCode::from(u8::from(report.violation.is_some() || !same))
+}
+
+fn many(arguments: &Arguments, campaign: &Campaign) -> ExitCode {
+    let started = Instant::now();
+    let different = AtomicU64::new(0);
+    let outcome = campaign.run(|report| {
+        if let Some(violation) = &report.violation {
+            println!("seed {} VIOLATES {violation}", report.seed);
+        }
+        if arguments.twice && !repeats(report, campaign.choices) {
+            different.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{} runs, {} violations, {} invalid, {seconds:.1} s, {:.1} seeds/s on {} threads",
+        outcome.runs,
+        outcome.failures.len(),
+        outcome.invalid,
+        outcome.runs as f64 / seconds,
+        campaign.jobs
+    );
+    println!("{}", outcome.tally);
+    let green = outcome.is_green() && different.into_inner() == 0;
+    println!("{}", if green { "clean" } else { "FAILED" });
+    ExitCode::from(u8::from(!green))
+}
+
+fn repeats(report: &Report, choices: Choices) -> bool {
+    let again = run(report.seed, choices, false);
+    let same = again.fingerprint == report.fingerprint && again.tally == report.tally;
+    if !same {
+        println!("seed {} gives another run the second time", report.seed);
+    }
+    same
+}

@@ -1,0 +1,116 @@
+//! What happened in a run, counted, so that a run in which nothing happened does not pass for one in
+//! which nothing went wrong.
+
+use cotter_replica::Happening;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Fewest acknowledged mutations of a run that counts.
+const MUTATIONS_MIN: u64 = 20;
+/// Fewest acquisitions of a run that counts.
+const GRANTS_MIN: u64 = 5;
+
+/// Counts of one run or of many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Faults injected, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Virtual time, in microseconds.
+    pub simulated_us: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Log entries committed.
+    pub entries: u64,
+    /// Mutations acknowledged.
+    pub mutations: u64,
+    /// Queries compared with the reference.
+    pub queries: u64,
+    /// Acquisitions.
+    pub grants: u64,
+    /// Sessions opened.
+    pub sessions: u64,
+    /// Sessions expired.
+    pub expiries: u64,
+    /// Times that a client fell into jeopardy.
+    pub jeopardies: u64,
+    /// Notices that clients got.
+    pub notices: u64,
+    /// Calls completed.
+    pub completed: u64,
+    /// Calls given up.
+    pub abandoned: u64,
+    /// Statements made on the strength of a master's lease.
+    pub statements: u64,
+    /// Times that a replica became master.
+    pub reigns: u64,
+}
+
+impl Tally {
+    /// Counts a fault.
+    pub(super) fn fault(&mut self, kind: &'static str) {
+        *self.faults.entry(kind).or_default() += 1;
+    }
+
+    /// Counts what a replica reports.
+    pub(super) fn happened(&mut self, happening: &Happening) {
+        if matches!(happening, Happening::BecameMaster { .. }) {
+            self.reigns += 1;
+        }
+    }
+
+    /// Tells whether the run was worth anything.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        !self.faults.is_empty() && self.mutations >= MUTATIONS_MIN && self.grants >= GRANTS_MIN
+    }
+
+    /// Adds another run.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (kind, count) in &other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        self.simulated_us += other.simulated_us;
+        self.events += other.events;
+        self.entries += other.entries;
+        self.mutations += other.mutations;
+        self.queries += other.queries;
+        self.grants += other.grants;
+        self.sessions += other.sessions;
+        self.expiries += other.expiries;
+        self.jeopardies += other.jeopardies;
+        self.notices += other.notices;
+        self.completed += other.completed;
+        self.abandoned += other.abandoned;
+        self.statements += other.statements;
+        self.reigns += other.reigns;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:.2} simulated hours, {} events, {} log entries, {} reigns",
+            self.simulated_us as f64 / 3.6e9,
+            self.events,
+            self.entries,
+            self.reigns
+        )?;
+        writeln!(
+            f,
+            "{} mutations acknowledged, {} acquisitions, {} queries compared, {} statements of \
+             masters",
+            self.mutations, self.grants, self.queries, self.statements
+        )?;
+        writeln!(
+            f,
+            "{} sessions opened, {} expired, {} jeopardies, {} notices, {} calls given up",
+            self.sessions, self.expiries, self.jeopardies, self.notices, self.abandoned
+        )?;
+        write!(f, "faults:")?;
+        for (kind, count) in &self.faults {
+            write!(f, " {kind} {count}")?;
+        }
+        Ok(())
+    }
+}
