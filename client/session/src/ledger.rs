@@ -220,7 +220,22 @@ impl Ledger {
         if !self.is_open(number) {
             return None;
         }
+        let session_lives = !matches!(refusal, Refusal::NoSession { .. });
+        if let Some(target) = self.cancels(number).filter(|_| session_lives) {
+            // What was to be cancelled may still wait or hold: ask again, under another number.
+            self.forget(number);
+            self.submit(None, Mutation::Cancel { number: target });
+            return None;
+        }
         self.settle(number, Outcome::Refused(refusal))
+    }
+
+    /// Returns the acquire that a pending mutation is to cancel, if that is what it is for.
+    fn cancels(&self, number: RequestNumber) -> Option<RequestNumber> {
+        match self.pending.get(&number)?.mutation {
+            Mutation::Cancel { number: target } => Some(target),
+            _ => None,
+        }
     }
 
     fn settle(&mut self, number: RequestNumber, outcome: Outcome) -> Option<Finished> {

@@ -160,14 +160,20 @@ impl Application<'_> {
         let Some(ledger) = self.cell.ledgers.get(&session) else {
             return Ok(());
         };
-        let news = ledger.news_in(acknowledged)?;
+        let mut news = ledger.news_in(acknowledged)?;
         if news.is_empty() {
             return Ok(());
         }
-        let (floor, above) = ledger.with(acknowledged);
+        let (mut floor, mut above) = ledger.with(acknowledged);
         if above.len() > limits::ACKNOWLEDGED_RANGES_MAX {
-            let most = limits::ACKNOWLEDGED_RANGES_MAX as u64;
-            return Err(limit("separate ranges of acknowledged numbers", most));
+            // There is no room for so many separate ranges. The floor still counts, and makes room;
+            // the request that carried the rest is not the one to suffer.
+            let floor_only = Acknowledged {
+                floor: acknowledged.floor,
+                above: Vec::new(),
+            };
+            news = ledger.news_in(&floor_only)?;
+            (floor, above) = ledger.with(&floor_only);
         }
         let mut forgotten = Vec::new();
         for (first, last) in news {

@@ -13,7 +13,7 @@ use cotter_types::mutation::{self, Mutation};
 use omnipaxos::messages::Message;
 use omnipaxos::messages::sequence_paxos::PaxosMsg;
 use omnipaxos::storage::Storage;
-use omnipaxos::util::LogEntry;
+use omnipaxos::util::{LogEntry, LogSync};
 use omnipaxos::{ClusterConfig, OmniPaxos, ServerConfig};
 
 /// Who leads the log, as this replica sees it.
@@ -242,18 +242,20 @@ impl<L: ReplicaLog> Consensus<L> {
 
 /// Tells whether the profile admits a message: no trim, no snapshot, no stop-sign (I-PAXOS-2).
 fn within_profile(message: &Message<Payload>) -> bool {
+    let plain =
+        |sync: &LogSync<Payload>| sync.decided_snapshot.is_none() && sync.stopsign.is_none();
     match message {
         Message::BLE(_) => true,
         Message::SequencePaxos(paxos) => match &paxos.msg {
             PaxosMsg::PrepareReq(_)
             | PaxosMsg::Prepare(_)
-            | PaxosMsg::Promise(_)
-            | PaxosMsg::AcceptSync(_)
             | PaxosMsg::AcceptDecide(_)
             | PaxosMsg::Accepted(_)
             | PaxosMsg::NotAccepted(_)
             | PaxosMsg::Decide(_)
             | PaxosMsg::ProposalForward(_) => true,
+            PaxosMsg::Promise(promise) => promise.log_sync.as_ref().is_none_or(plain),
+            PaxosMsg::AcceptSync(sync) => plain(&sync.log_sync),
             PaxosMsg::Compaction(_)
             | PaxosMsg::AcceptStopSign(_)
             | PaxosMsg::ForwardStopSign(_) => false,

@@ -28,6 +28,9 @@ enum AtTheDoor {
     Answer(Answer),
     /// It waits in the cell's queue already; its answer comes with the grant.
     Wait,
+    /// Its session is not attached to the stream (any more, or not yet in this reign): the client is
+    /// told so, attaches, and sends it again.
+    Detached,
     /// It goes into the log.
     Propose,
 }
@@ -276,12 +279,16 @@ impl<L: ReplicaLog> Replica<L> {
                 );
             }
             AtTheDoor::Wait => {}
+            AtTheDoor::Detached => {
+                let condemned = false;
+                self.send(stream, ServerFrame::Detached { session, condemned });
+            }
             AtTheDoor::Propose => {
                 let Some(master) = self.master.as_mut() else {
                     return;
                 };
-                let new = master.in_flight.insert((session, number), stream).is_none();
-                if new || mutation::active(Mutation::DedupeSkipped) {
+                let before = master.in_flight.insert((session, number), stream);
+                if before.is_none() || mutation::active(Mutation::DedupeSkipped) {
                     let mutation = change;
                     master.enqueue(Command::Mutate {
                         session,
@@ -289,10 +296,8 @@ impl<L: ReplicaLog> Replica<L> {
                         acknowledged,
                         mutation,
                     });
-                    if let Some(stream) = self.streams.get_mut(stream) {
-                        stream.in_flight += 1;
-                    }
                 }
+                self.streams.count_in_flight(stream, before);
             }
         }
     }
@@ -311,8 +316,11 @@ impl<L: ReplicaLog> Replica<L> {
         if self.cell.session(session).is_none() {
             return AtTheDoor::Answer(Answer::Refused(Refusal::NoSession { session }));
         }
-        if master.leases.is_condemned(session) || master.leases.stream_of(session) != Some(stream) {
+        if master.leases.is_condemned(session) {
             return AtTheDoor::Answer(Answer::Unavailable(Unavailable::Condemned));
+        }
+        if master.leases.stream_of(session) != Some(stream) {
+            return AtTheDoor::Detached;
         }
         match self.cell.outcome(session, number) {
             _ if mutation::active(Mutation::DedupeSkipped) => {}

@@ -123,9 +123,11 @@ impl Master {
         }
     }
 
-    /// Puts a command into the queue that its kind deserves: what frees something goes first.
+    /// Puts a command into its queue. The ends of sessions go first; everything else keeps its order,
+    /// so that a release does not overtake a write that its session has sent before it. That what
+    /// frees something comes through a crowd is a matter of admission (`door`).
     pub(crate) fn enqueue(&mut self, command: Command) {
-        if frees_something(&command) {
+        if matches!(command, Command::Expire { .. }) {
             self.urgent.push_back(command);
         } else {
             self.ordinary.push_back(command);
@@ -212,16 +214,7 @@ impl Master {
     }
 }
 
-/// Tells whether a command frees something: these go through even when the cell is full.
-pub(crate) fn frees_something(command: &Command) -> bool {
-    match command {
-        Command::Expire { .. } => true,
-        Command::Mutate { mutation, .. } => change_frees_something(mutation),
-        Command::Open { .. } | Command::RaiseFeatureLevel { .. } => false,
-    }
-}
-
-/// Tells whether a change frees something.
+/// Tells whether a change frees something: these are admitted even when the cell is full.
 pub(crate) fn change_frees_something(change: &Change) -> bool {
     match change {
         Change::Release { .. } | Change::Cancel { .. } | Change::Close | Change::Unhold { .. } => {

@@ -17,7 +17,7 @@ impl<L: ReplicaLog> Replica<L> {
     /// Proposes to take over when nobody can be master any more (I-MASTER-2). Only the log's leader
     /// tries, so that rivals are rare; the log decides between them.
     pub(crate) fn take_over_if_ready(&mut self, now: Moment) {
-        if self.master.is_some() || !self.consensus.leads() {
+        if self.master.is_some() || !self.consensus.leads() || !self.hears_majority(now) {
             return;
         }
         let mastership = self.cell.mastership().clone();

@@ -182,6 +182,7 @@ impl<L: ReplicaLog> Replica<L> {
                 wake.min(master.next_wake(&self.cell))
             };
         } else if self.consensus.leads()
+            && self.hears_majority(self.last_now)
             && let Some(ready) = self
                 .candidate
                 .ready_at(self.cell.mastership(), &self.config.timing)
@@ -306,6 +307,12 @@ impl<L: ReplicaLog> Replica<L> {
             Some(Prod::Reconnect(leader)) => self.consensus.reconnected(leader),
             None => {}
         }
+    }
+
+    /// Tells whether enough peers were heard of lately for anything to be decided. An isolated leader
+    /// is never told by consensus that it lost its majority.
+    pub(crate) fn hears_majority(&self, now: Moment) -> bool {
+        self.watchdog.hears_majority(&self.config.timing, now)
     }
 
     /// Appends an entry to the log.

@@ -57,6 +57,20 @@ impl Streams {
             .map(|(id, _)| *id)
     }
 
+    /// Counts one more mutation in flight on a stream, or moves it there from the one on which it
+    /// came before.
+    pub(crate) fn count_in_flight(&mut self, stream: StreamId, before: Option<StreamId>) {
+        if before == Some(stream) {
+            return;
+        }
+        if let Some(left) = before.and_then(|before| self.streams.get_mut(&before)) {
+            left.in_flight = left.in_flight.saturating_sub(1);
+        }
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.in_flight += 1;
+        }
+    }
+
     /// Forgets what belongs to a master's reign: attachments, renewals, what is in flight.
     pub(crate) fn end_reign(&mut self) {
         for stream in self.streams.values_mut() {

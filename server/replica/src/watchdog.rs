@@ -106,7 +106,7 @@ impl Watchdog {
             self.progress = (accepted, now);
         }
         if now.since(self.accepting_since) > timing.rounds(self.patience)
-            && self.has_quorum(timing, now)
+            && self.hears_majority(timing, now)
         {
             self.accepting_since = now;
             return Some(Prod::Lead);
@@ -121,7 +121,8 @@ impl Watchdog {
         None
     }
 
-    fn has_quorum(&self, timing: &Timing, now: Moment) -> bool {
+    /// Tells whether a majority, this replica included, is connected and was heard of lately.
+    pub(crate) fn hears_majority(&self, timing: &Timing, now: Moment) -> bool {
         let fresh = timing.rounds(4);
         let alive = self
             .peers

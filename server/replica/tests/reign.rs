@@ -5,8 +5,8 @@ mod harness;
 
 use cotter_replica::Happening;
 use cotter_types::{
-    Answer, ClientFrame, Nonce, Query, QueryResponse, Refusal, ReplicaId, Response, ServerFrame,
-    Unavailable,
+    Acknowledged, Answer, ClientFrame, Mutation, Nonce, Query, QueryResponse, Refusal, ReplicaId,
+    RequestNumber, Response, ServerFrame, SessionId, Unavailable,
 };
 use harness::{Cluster, acquire, create, path};
 use std::time::Duration;
@@ -163,8 +163,19 @@ fn session_without_keepalives_expires_and_its_lock_goes_to_the_waiter() {
         session: holder,
         condemned: true
     }));
-    let second = token(cluster.answer(lively, waiter, cotter_types::RequestNumber(1)));
+    let second = token(cluster.answer(lively, waiter, RequestNumber(1)));
     assert!(second > first);
+}
+
+/// A mutation as a frame.
+fn mutate(session: SessionId, number: u64, mutation: Mutation) -> ClientFrame {
+    let acknowledged = Acknowledged::default();
+    ClientFrame::Mutate {
+        session,
+        number: RequestNumber(number),
+        acknowledged,
+        mutation,
+    }
 }
 
 /// Sends a keepalive and leaves other frames in the inbox.
@@ -322,9 +333,9 @@ fn full_disk_refuses_what_grows_and_admits_what_frees() {
     cluster.log(master).set_scarce(true);
     let answer = cluster.mutate(stream, session, 2, create("/ls/local/b"));
     assert_eq!(answer, Some(Answer::Unavailable(Unavailable::DiskFull)));
-    let release = cotter_types::Mutation::Release {
+    let release = Mutation::Release {
         path: path("/ls/local/a"),
-        number: cotter_types::RequestNumber(1),
+        number: RequestNumber(1),
     };
     assert_eq!(
         cluster.mutate(stream, session, 3, release),
@@ -394,12 +405,12 @@ fn deadline_of_a_wait_is_kept_without_any_traffic() {
     token(cluster.mutate(stream, holder, 1, acquire("/ls/local/a")));
     let waiter = cluster.open(stream, 2, 12_000);
     let mut wanted = acquire("/ls/local/a");
-    if let cotter_types::Mutation::Acquire(acquire) = &mut wanted {
+    if let Mutation::Acquire(acquire) = &mut wanted {
         acquire.wait = cotter_types::Wait::Ms(300);
     }
     assert_eq!(cluster.mutate(stream, waiter, 1, wanted), None);
     cluster.run(MS * 400);
-    let answer = cluster.answer(stream, waiter, cotter_types::RequestNumber(1));
+    let answer = cluster.answer(stream, waiter, RequestNumber(1));
     assert!(
         matches!(answer, Some(Answer::Refused(Refusal::WaitTimeout { .. }))),
         "{answer:?}"
@@ -465,8 +476,63 @@ fn session_moves_to_the_stream_that_attached_it_last() {
         session,
         condemned: false
     }));
-    let answer = cluster.mutate(old, session, 1, create("/ls/local/a"));
-    assert!(matches!(answer, Some(Answer::Unavailable(_))), "{answer:?}");
+    cluster.send(old, mutate(session, 1, create("/ls/local/a")));
+    let frames = cluster.received(old);
+    assert_eq!(
+        frames,
+        [ServerFrame::Detached {
+            session,
+            condemned: false
+        }]
+    );
     let answer = cluster.mutate(new, session, 1, create("/ls/local/a"));
     assert!(matches!(answer, Some(Answer::Done(_))), "{answer:?}");
+}
+
+#[test]
+fn request_from_before_a_new_reign_is_not_called_condemned() {
+    let mut cluster = Cluster::start(1);
+    let master = cluster.await_master();
+    let stream = cluster.stream(master);
+    let session = cluster.open(stream, 1, 12_000);
+    // The request is on its way when the master stalls for longer than its lease and reigns anew.
+    cluster.pause(master, true);
+    cluster.run(MS * 1_000);
+    cluster.pause(master, false);
+    cluster.run(MS * 50);
+    cluster.await_master();
+    cluster.received(stream);
+    cluster.send(stream, mutate(session, 1, create("/ls/local/a")));
+    let frames = cluster.received(stream);
+    assert_eq!(
+        frames,
+        [ServerFrame::Detached {
+            session,
+            condemned: false
+        }]
+    );
+    cluster.send(
+        stream,
+        ClientFrame::Attach {
+            session,
+            nonce: Nonce(1),
+        },
+    );
+    let answer = cluster.mutate(stream, session, 1, create("/ls/local/a"));
+    assert!(matches!(answer, Some(Answer::Done(_))), "{answer:?}");
+}
+
+#[test]
+fn isolated_leader_of_the_log_proposes_nothing_for_ever() {
+    let mut cluster = Cluster::start(3);
+    let master = cluster.await_master();
+    cluster.isolate(master, true);
+    cluster.run(MS * 2_000);
+    let before = cluster.log(master).len();
+    cluster.run(MS * 10_000);
+    assert_eq!(
+        cluster.log(master).len(),
+        before,
+        "its log grows though nobody hears it"
+    );
 }

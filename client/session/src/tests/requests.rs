@@ -331,3 +331,21 @@ fn a_query_answered_as_a_mutation_is_refused() {
         [line] if line.starts_with("call 1: refused")
     ));
 }
+
+#[test]
+fn a_refused_cancel_is_asked_again_under_another_number() {
+    let mut script = Script::opened();
+    script.call(1, acquire("a"));
+    script.abandon(1);
+    script.forget();
+    let limit = Refusal::Limit {
+        what: "outcomes".to_owned(),
+        limit: 1,
+    };
+    script.answer(2, Answer::Refused(limit));
+    script.expect(&["mutate 3: cancel 1 (acknowledged 0)"]);
+    script.forget();
+    script.answer(3, Answer::Done(Response::Done));
+    script.call(2, unhold("x"));
+    script.expect(&["mutate 4: unhold /ls/local/x (acknowledged 3)"]);
+}

@@ -34,6 +34,11 @@ impl MemoryLog {
         disk.dirty = false;
     }
 
+    /// Returns the number of entries, synced or not.
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().staged.entries.len()
+    }
+
     /// Makes room scarce, or ample again.
     pub(crate) fn set_scarce(&self, scarce: bool) {
         self.0.borrow_mut().scarce = scarce;
