@@ -6,7 +6,7 @@
 )]
 
 use cotter_tests::cluster::{
-    DevCell, HTTP2_OPENING, PATIENCE, Process, data_frame, eventually, headers_frame,
+    Cell, DevCell, HTTP2_OPENING, PATIENCE, Process, data_frame, eventually, headers_frame,
 };
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -164,6 +164,38 @@ fn many_idle_connections_do_not_keep_locks_from_being_granted() {
     }
     drop(idle);
     grants(&cell);
+}
+
+#[test]
+fn noise_between_replicas_keeps_no_lock_from_being_granted() {
+    let mut cell = Cell::start(3);
+    let epoch = cell.epoch();
+    let peers: Vec<String> = cell
+        .replicas()
+        .iter()
+        .map(|replica| replica.peer_address.clone())
+        .collect();
+    let mut idle = Vec::new();
+    for address in &peers {
+        for bytes in [&b"hello\n"[..], &[0xff; 4_096], HTTP2_OPENING, b""] {
+            let mut stream = TcpStream::connect(address).unwrap();
+            send(&mut stream, bytes);
+            idle.push(stream);
+        }
+        let mut stream = TcpStream::connect(address).unwrap();
+        send(&mut stream, HTTP2_OPENING);
+        send(&mut stream, &headers_frame("/cotter.peer.v1.Peer/Link"));
+        send(&mut stream, &data_frame(&[0, 0, 0, 0, 3, 0xff, 0xff, 0xff]));
+        idle.push(stream);
+    }
+    for _ in 0..3 {
+        let finished = cell.run(&["lock", "-w", "10", "/ls/local/a", "--", "true"]);
+        assert_eq!(finished.code, 0, "{finished:?}");
+    }
+    for replica in cell.replicas() {
+        assert!(replica.runs());
+    }
+    println!("epoch {epoch} before the noise, {} after it", cell.epoch());
 }
 
 #[test]

@@ -10,8 +10,12 @@
 )]
 
 use cotter_client::{Client, Reads as _, SessionState};
-use cotter_tests::cluster::{Cell, Contenders, Journal, Track, cotter_at, fault_time, now_ms};
+use cotter_tests::cluster::{
+    Cell, Contenders, Journal, Track, cotter_at, fault_time, finish, now_ms,
+};
 use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -166,6 +170,65 @@ fn stopping_the_master_in_order_breaks_no_turn() {
         longest_ms < 10_000,
         "no grant for {longest_ms} ms after a stop"
     );
+}
+
+/// Creates one node after the other until `stop`, and returns the names of those that were
+/// acknowledged.
+fn create_until(stop: &AtomicBool, endpoints: &str) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let name = format!("n{number}");
+        let path = format!("/ls/local/kept/{name}");
+        let created = finish(&mut cotter_at(endpoints, &["create", "-x", "-p", &path]));
+        assert_eq!(created.code, 0, "{path}: {}", created.errors);
+        acknowledged.push(name);
+    }
+    acknowledged
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_whole_cell_is_killed_again_and_again() {
+    let _alone = alone();
+    let mut cell = Cell::start(3);
+    let (endpoints, stop) = (cell.endpoints(), AtomicBool::new(false));
+    let mut kills = 0;
+    let acknowledged = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| create_until(&stop, &endpoints));
+        let begin = Instant::now();
+        while begin.elapsed() < fault_time() {
+            for replica in cell.replicas() {
+                replica.kill();
+            }
+            let epoch = cell.epoch();
+            cell.start_all();
+            cell.master_after(epoch);
+            kills += 1;
+            std::thread::sleep(KILL_EVERY / 2);
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    let listed = cell.run(&["-o", "plain", "ls", "/ls/local/kept"]).ok();
+    let listed: BTreeSet<&str> = listed.lines().collect();
+    println!(
+        "{kills} kills of all replicas, {} nodes acknowledged",
+        acknowledged.len()
+    );
+    for name in &acknowledged {
+        assert!(
+            listed.contains(name.as_str()),
+            "{name} was acknowledged, and is lost"
+        );
+    }
+    assert_eq!(
+        listed.len(),
+        acknowledged.len(),
+        "created more than once, or what was refused"
+    );
+    assert!(kills >= 3 && acknowledged.len() >= 3, "too little happened");
 }
 
 #[test]
