@@ -157,6 +157,18 @@ impl Door {
         self.push(Content::Input(input), Permit::Pool { _part })
     }
 
+    /// Waits for room for one input of a peer link. What takes the room is sent without waiting, so
+    /// that it can be decided under a lock whether it still may be.
+    ///
+    /// # Errors
+    /// [`OwnerGone`] if nobody will ever take it.
+    pub(crate) async fn reserve(&self) -> Result<Room<'_>, OwnerGone> {
+        let part = Arc::clone(&self.peers).acquire_owned().await;
+        // The pools are never closed.
+        let part = part.map_err(|_| OwnerGone)?;
+        Ok(Room { door: self, part })
+    }
+
     /// Sends an input from a thread that must not wait, past the bound. For rare ones only, such as
     /// [`Input::Retire`] or the loss of a link: the caller answers for their number.
     ///
@@ -200,6 +212,21 @@ impl Door {
             _permit: permit,
         };
         self.inbox.send(arrival).map_err(|_| OwnerGone)
+    }
+}
+
+/// Room in the inbox for one input of a peer link. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Room<'a> {
+    door: &'a Door,
+    part: OwnedSemaphorePermit,
+}
+
+impl Room<'_> {
+    /// Sends `input`, which takes the room. Never waits.
+    pub(crate) fn send(self, input: Input) -> Result<(), OwnerGone> {
+        let permit = Permit::Pool { _part: self.part };
+        self.door.push(Content::Input(input), permit)
     }
 }
 

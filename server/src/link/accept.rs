@@ -6,7 +6,7 @@ use super::standing::{Direction, PeerStanding};
 use crate::birth::BirthDesk;
 use cotter_proto::peer::v1::peer_server::{Peer, PeerServer};
 use cotter_proto::peer::v1::{
-    BirthReply, BirthRequest, LinkHello, LinkMessage, LinkReply, link_message,
+    BirthReply, BirthRequest, LinkHello, LinkMessage, LinkReply, PeerEnvelope, link_message,
 };
 use cotter_replica::{FEATURE_LEVEL_MAX, Input, PeerMessage};
 use cotter_types::ReplicaId;
@@ -95,11 +95,18 @@ impl PeerDoor {
 }
 
 /// One incoming link.
-struct Incoming {
-    shared: Arc<Shared>,
-    standing: Arc<PeerStanding>,
-    peer: ReplicaId,
-    link: LinkNumber,
+pub(super) struct Incoming {
+    pub(super) shared: Arc<Shared>,
+    pub(super) standing: Arc<PeerStanding>,
+    pub(super) peer: ReplicaId,
+    pub(super) link: LinkNumber,
+}
+
+/// A message that has passed the gate and is decoded.
+pub(super) struct Passed {
+    /// The boot that its sender was in.
+    boot: u64,
+    message: PeerMessage,
 }
 
 impl Incoming {
@@ -116,24 +123,55 @@ impl Incoming {
                 return Status::invalid_argument("only batches may follow the hello");
             };
             for envelope in batch.envelopes {
-                let passed = self.shared.gate().receive(self.peer, self.link, envelope);
-                let body = match passed {
-                    Ok(Some(body)) => body,
-                    Ok(None) => continue,
-                    Err(rejection) => return Status::failed_precondition(rejection.to_string()),
+                let handed_over = match self.pass(envelope).await {
+                    Ok(Some(passed)) => self.hand_over(passed).await,
+                    Ok(None) => Ok(()),
+                    Err(ended) => Err(ended),
                 };
-                let Some(message) = decoded(self.peer, self.shared.identity.replica, &body) else {
-                    return Status::invalid_argument("a message cannot be decoded");
-                };
-                let input = Input::Peer {
-                    from: self.peer,
-                    message,
-                };
-                if self.shared.door.send(input).await.is_err() {
-                    return Status::unavailable("the replica is stopping");
+                if let Err(ended) = handed_over {
+                    return ended;
                 }
             }
         }
+    }
+
+    /// Says that the link stands, unless a newer one of the peer does. Returns whether it was said.
+    pub(super) async fn connected(&self, feature_level_max: u32) -> bool {
+        let newest = || self.shared.gate().is_newest(self.peer, self.link);
+        self.standing
+            .connected(Direction::Incoming, feature_level_max, newest)
+            .await
+    }
+
+    /// Lets an envelope through the gate, and returns the message if it is whole now.
+    pub(super) async fn pass(&self, envelope: PeerEnvelope) -> Result<Option<Passed>, Status> {
+        let boot = envelope.boot;
+        let passed = self.shared.gate().receive(self.peer, self.link, envelope);
+        let body = passed.map_err(|rejection| refused(&rejection))?;
+        let Some(body) = body else {
+            return Ok(None);
+        };
+        let message = decoded(self.peer, self.shared.identity.replica, &body)
+            .ok_or_else(|| Status::invalid_argument("a message cannot be decoded"))?;
+        Ok(Some(Passed { boot, message }))
+    }
+
+    /// Hands a message to the owner, unless a newer link or start of the peer was heard of meanwhile:
+    /// decoding takes long, and so does waiting for room.
+    ///
+    /// The gate stays locked from that question until the message is in the inbox. A newer link must
+    /// pass the gate before anything of it can be said, so nothing of this one can come after that.
+    pub(super) async fn hand_over(&self, passed: Passed) -> Result<(), Status> {
+        let stopping = |_| Status::unavailable("the replica is stopping");
+        let input = Input::Peer {
+            from: self.peer,
+            message: passed.message,
+        };
+        let room = self.shared.door.reserve().await.map_err(stopping)?;
+        let gate = self.shared.gate();
+        gate.still_stands(self.peer, self.link, passed.boot)
+            .map_err(|rejection| refused(&rejection))?;
+        room.send(input).map_err(stopping)
     }
 
     /// Serves the link to its end.
@@ -147,9 +185,10 @@ impl Incoming {
         let (peer, boot) = (self.peer.0, hello.boot);
         let version = hello.version.chars().take(32).collect::<String>();
         tracing::info!(replica, peer, boot, version, "peer connected");
-        self.standing
-            .connected(Direction::Incoming, hello.feature_level_max)
-            .await;
+        if !self.connected(hello.feature_level_max).await {
+            tracing::debug!(replica, peer, "incoming link was replaced before it began");
+            return;
+        }
         let ended = tokio::select! {
             ended = self.receive(&mut messages) => ended,
             // The caller gave the stream up.
@@ -164,6 +203,10 @@ impl Incoming {
         // The caller may be gone already, and then nobody needs to know.
         let _ = replies.try_send(Err(ended));
     }
+}
+
+fn refused(rejection: &Rejection) -> Status {
+    Status::failed_precondition(rejection.to_string())
 }
 
 /// Decodes a message and checks that it says the same sender and receiver as its envelope:

@@ -135,7 +135,7 @@ impl Dialler {
         }
         self.queue.open();
         self.standing
-            .connected(Direction::Outgoing, reply.feature_level_max)
+            .connected(Direction::Outgoing, reply.feature_level_max, || true)
             .await;
         let overflow = self.queue.overflow_signal();
         let stood = |why: String| Broken::Link { why, stood: true };

@@ -288,6 +288,24 @@ impl Gate {
         Ok(Some(whole))
     }
 
+    /// Checks once more, right before a message goes on, that nothing newer of its sender was heard of
+    /// since it passed. The caller holds the gate until the message is where order is kept.
+    ///
+    /// # Errors
+    /// [`Rejection::Superseded`], and then the message must be dropped.
+    pub fn still_stands(
+        &self,
+        sender: ReplicaId,
+        link: LinkNumber,
+        boot: u64,
+    ) -> Result<(), Rejection> {
+        let stands = self
+            .seen
+            .get(&sender)
+            .is_some_and(|seen| seen.link == link.0 && seen.boot == boot);
+        stands.then_some(()).ok_or(Rejection::Superseded { sender })
+    }
+
     /// Tells whether `link` is still the newest of that peer.
     #[must_use]
     pub fn is_newest(&self, sender: ReplicaId, link: LinkNumber) -> bool {

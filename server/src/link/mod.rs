@@ -11,6 +11,8 @@ mod accept;
 mod dial;
 mod envelope;
 mod gate;
+#[cfg(test)]
+mod handover_tests;
 mod identity;
 mod queue;
 mod standing;
@@ -49,7 +51,8 @@ struct Shared {
 type Complaints = BTreeMap<ReplicaId, (Rejection, Instant)>;
 
 impl Shared {
-    /// Returns the gate. It is locked for one check at a time and never across a wait.
+    /// Returns the gate. It is locked for one check at a time, together with what must not happen
+    /// after another check, and never across a wait.
     fn gate(&self) -> MutexGuard<'_, Gate> {
         // A panic inside the gate cannot leave it half changed in a way that lets more pass.
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)

@@ -42,9 +42,18 @@ impl PeerStanding {
         }
     }
 
-    /// Says that a link stands.
-    pub(super) async fn connected(&self, direction: Direction, feature_level_max: u32) {
+    /// Says that a link stands, unless it was replaced already, for nobody would say then that it went
+    /// down. Returns whether it was said.
+    pub(super) async fn connected(
+        &self,
+        direction: Direction,
+        feature_level_max: u32,
+        is_newest: impl FnOnce() -> bool,
+    ) -> bool {
         let mut up = self.up.lock().await;
+        if !is_newest() {
+            return false;
+        }
         match direction {
             Direction::Outgoing => up.outgoing = true,
             Direction::Incoming => up.incoming = true,
@@ -58,6 +67,7 @@ impl PeerStanding {
                 feature_level_max,
             })
             .await;
+        true
     }
 
     /// Says that a link is down; `is_newest` is asked once the order is settled, so that a link that

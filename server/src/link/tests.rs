@@ -16,7 +16,7 @@ use std::sync::Arc;
 const CELL: u64 = 77;
 const DISKS: [u64; 4] = [0, 101, 102, 103];
 
-fn identity(replica: u64, boot: u64) -> Arc<Identity> {
+pub(super) fn identity(replica: u64, boot: u64) -> Arc<Identity> {
     let peers: BTreeMap<_, _> = (1..=3)
         .filter(|&id| id != replica)
         .map(|id| {
@@ -37,7 +37,7 @@ fn identity(replica: u64, boot: u64) -> Arc<Identity> {
     })
 }
 
-fn hello(boot: u64, life: u64) -> LinkHello {
+pub(super) fn hello(boot: u64, life: u64) -> LinkHello {
     LinkHello {
         cell_id: CELL,
         sender: 2,
@@ -51,7 +51,7 @@ fn hello(boot: u64, life: u64) -> LinkHello {
     }
 }
 
-fn envelope(boot: u64, sequence: u64) -> PeerEnvelope {
+pub(super) fn envelope(boot: u64, sequence: u64) -> PeerEnvelope {
     PeerEnvelope {
         cell_id: CELL,
         chapter: CHAPTER,
@@ -76,7 +76,7 @@ fn receive(gate: &mut Gate, link: LinkNumber, envelope: PeerEnvelope) -> Result<
         .map(|message| message.is_some())
 }
 
-fn heartbeat(round: u32) -> PeerMessage {
+pub(super) fn heartbeat(round: u32) -> PeerMessage {
     PeerMessage::Paxos(Message::BLE(BLEMessage {
         from: 2,
         to: 1,
