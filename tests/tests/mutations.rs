@@ -8,18 +8,8 @@ use cotter_types::mutation::Mutation;
 /// Seeds that a bug may survive.
 const SEEDS_MAX: u64 = 2_000;
 
-/// Where to begin. It only saves time: a seed that caught a rare bug once is near, and when the
-/// simulator changes and it no longer does, the seeds after it will.
-fn first_seed(mutation: Mutation) -> u64 {
-    match mutation {
-        Mutation::MessagesTakenOncePerTurn => 325,
-        _ => 1,
-    }
-}
-
 fn caught(mutation: Mutation) {
-    let first = first_seed(mutation);
-    let mut campaign = Campaign::new(first..first + SEEDS_MAX);
+    let mut campaign = Campaign::new(1..SEEDS_MAX);
     campaign.mutation = Some(mutation);
     campaign.stop_at_first = true;
     let outcome = campaign.run(|_| {});

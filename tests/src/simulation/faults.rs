@@ -425,7 +425,8 @@ impl World {
         if guest.process.is_some() && !guest.paused {
             guest.paused = true;
             let life = guest.life;
-            let length = self.random.around(4_000_000);
+            let most = *self.random.pick(&[300_000, 4_000_000, 12_000_000]);
+            let length = self.random.between(0, most);
             self.agenda
                 .after(length, Event::GuestResume { guest: place, life });
         }

@@ -117,7 +117,7 @@ impl World {
         guest.paused = false;
         let nonce = Nonce(u128::from(guest.random.bits()) << 64 | u128::from(guest.random.bits()));
         let seed = guest.random.bits();
-        let lease_ms = self.profile.lease_ms * guest.random.between(1, 3);
+        let lease_ms = self.profile.lease_ms * guest.random.pick(&[1, 1, 1, 2, 3]);
         let config = SessionConfig {
             lease_ms,
             grace_ms: self.profile.grace_ms,

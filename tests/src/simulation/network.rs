@@ -110,7 +110,7 @@ impl Network {
     #[must_use]
     pub(super) fn new(machines: usize, replicas: usize, mut random: Random) -> Self {
         let near = random.between(50, 2_000);
-        let far = random.between(100, 20_000);
+        let far = *random.pick(&[1_000, 5_000, 20_000, 60_000]);
         let wires = (0..machines * machines)
             .map(|place| {
                 let peers = place / machines < replicas && place % machines < replicas;
