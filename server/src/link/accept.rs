@@ -1,6 +1,7 @@
 //! The incoming links: greet, check every envelope at the gate, hand messages to the owner.
 
 use super::Shared;
+use super::envelope::LARGE_BYTES_MIN;
 use super::gate::{LinkNumber, Rejection};
 use super::standing::{Direction, PeerStanding};
 use crate::birth::BirthDesk;
@@ -151,8 +152,15 @@ impl Incoming {
         let Some(body) = body else {
             return Ok(None);
         };
-        let message = decoded(self.peer, self.shared.identity.replica, &body)
-            .ok_or_else(|| Status::invalid_argument("a message cannot be decoded"))?;
+        let (from, to) = (self.peer, self.shared.identity.replica);
+        let message = if body.len() > LARGE_BYTES_MIN {
+            let decoding = tokio::task::spawn_blocking(move || decoded(from, to, &body));
+            decoding.await.ok().flatten()
+        } else {
+            decoded(from, to, &body)
+        };
+        let message =
+            message.ok_or_else(|| Status::invalid_argument("a message cannot be decoded"))?;
         Ok(Some(Passed { boot, message }))
     }
 

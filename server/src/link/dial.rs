@@ -1,7 +1,7 @@
 //! The outgoing link to one peer: dial, greet, send, and begin again when it breaks.
 
 use super::Shared;
-use super::envelope::Packer;
+use super::envelope::{PackError, Packer};
 use super::queue::PeerReceiver;
 use super::standing::{Direction, PeerStanding};
 use cotter_proto::peer::v1::peer_client::PeerClient;
@@ -20,6 +20,8 @@ const DIAL_WAIT: Duration = Duration::from_millis(500);
 /// Shortest and longest pause between two attempts. The real one is drawn from its upper half.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Pause before a peer is tried again that misses more than can be sent.
+const PAUSE_HOPELESS: Duration = Duration::from_secs(10);
 /// A link that has nothing to say says so this often.
 const HEARTBEAT: Duration = Duration::from_millis(250);
 /// A peer that is silent is noticed by these two together: they make up a second.
@@ -42,6 +44,8 @@ pub(super) struct Dialler {
 enum Broken {
     /// The owner is gone: so is the need for a link.
     Stopping,
+    /// The peer misses more than can be sent to it.
+    Hopeless { why: String },
     /// It broke after it stood, or never stood.
     Link { why: String, stood: bool },
 }
@@ -75,6 +79,12 @@ impl Dialler {
             packer.clear();
             match ended {
                 Broken::Stopping => return,
+                Broken::Hopeless { why } => {
+                    self.standing.down(Direction::Outgoing, || true).await;
+                    let (replica, peer) = (identity.replica.0, self.peer.0);
+                    tracing::error!(replica, peer, why, "PEER CANNOT CATCH UP");
+                    pause = PAUSE_HOPELESS;
+                }
                 Broken::Link { why, stood } => {
                     if stood {
                         pause = PAUSE_MIN;
@@ -165,7 +175,11 @@ impl Dialler {
                     let why = replies.message().await.err();
                     return stood(why.map_or("the peer closed it".to_owned(), |s| status_line(&s)));
                 }
-                Err(SendError::Encoding(error)) => return stood(error.to_string()),
+                Err(SendError::Packing(error @ PackError::TooLarge { .. })) => {
+                    let why = error.to_string();
+                    return Broken::Hopeless { why };
+                }
+                Err(SendError::Packing(error)) => return stood(error.to_string()),
             }
         }
     }
@@ -221,7 +235,7 @@ impl Dialler {
 enum SendError {
     OwnerGone,
     LinkGone,
-    Encoding(postcard::Error),
+    Packing(PackError),
 }
 
 /// Sends one frame: of what is left over, of the next messages, or an empty one when there are none.
@@ -235,17 +249,16 @@ async fn send_next(
 ) -> Result<(), SendError> {
     let room = frames.reserve().await.map_err(|_| SendError::LinkGone)?;
     if !packer.is_waiting() {
-        match tokio::time::timeout(HEARTBEAT, queue.next()).await {
-            Ok(Some(message)) => packer.push(&message).map_err(SendError::Encoding)?,
-            Ok(None) => return Err(SendError::OwnerGone),
-            Err(_) => {}
-        }
+        // A heartbeat is due after a while also when the time goes into encoding.
+        tokio::time::timeout(HEARTBEAT, add_next(queue, packer))
+            .await
+            .unwrap_or(Ok(()))?;
     }
     while !packer.is_full() {
         let Some(message) = queue.try_next() else {
             break;
         };
-        packer.push(&message).map_err(SendError::Encoding)?;
+        packer.add(message).map_err(SendError::Packing)?;
     }
     let batch = packer.take().unwrap_or(PeerBatch {
         envelopes: Vec::new(),
@@ -254,6 +267,15 @@ async fn send_next(
         message: Some(link_message::Message::Batch(batch)),
     });
     Ok(())
+}
+
+/// Waits until the next message is packed. It may be dropped at any point where it waits.
+async fn add_next(queue: &mut PeerReceiver, packer: &mut Packer) -> Result<(), SendError> {
+    if !packer.is_encoding() {
+        let message = queue.next().await.ok_or(SendError::OwnerGone)?;
+        packer.add(message).map_err(SendError::Packing)?;
+    }
+    packer.encoded().await.map_err(SendError::Packing)
 }
 
 /// Returns a status in one line, with its code.

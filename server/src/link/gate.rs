@@ -15,9 +15,13 @@ use cotter_types::{CellId, ReplicaId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Largest message that may be put together from pieces, in bytes. A replica that was away gets all
-/// that it missed in one message.
-pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Largest message that may be put together from pieces, in bytes: 4 GiB.
+///
+/// Until the log has chapters, a replica that was away gets all that it missed in one message, so this
+/// is how far behind one may be. It is as much as a cell may keep in contents, and what a cell that
+/// makes 1,000 changes of 100 bytes a second writes in half a day. More would not help: the message
+/// is in memory twice at the receiver while it is decoded, and everything behind it waits.
+pub const MESSAGE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Why something did not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -273,7 +277,7 @@ impl Gate {
         }
         seen.begun = true;
         seen.sequence = envelope.sequence;
-        if seen.pieces.len() + envelope.body.len() > MESSAGE_BYTES_MAX {
+        if (seen.pieces.len() + envelope.body.len()) as u64 > MESSAGE_BYTES_MAX {
             return Err(Rejection::TooLarge { sender });
         }
         if envelope.continues {

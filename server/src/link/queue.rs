@@ -4,7 +4,7 @@
 //! was made anew. A hole in the middle of a link would break the order that OmniPaxos relies on; a
 //! new link makes both sides say `reconnected`, and consensus sends again what is missing.
 
-use super::envelope::weight;
+use super::envelope::{LARGE_BYTES_MIN, weight};
 use cotter_replica::PeerMessage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,30 +12,74 @@ use tokio::sync::{Notify, mpsc};
 
 /// Most messages that wait for one peer.
 pub const PEER_QUEUE_MESSAGES_MAX: usize = 16_384;
-/// Most bytes that wait for one peer. A message larger than that passes when nothing else waits.
+/// Most bytes that wait for one peer, without one message of synchronisation: that one carries all
+/// that the peer missed, and if it took the room of what is behind it, the queue would overflow, the
+/// link would be made anew, and the peer would ask for all of it again.
 pub const PEER_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 struct Shared {
     /// Whether a link stands that takes messages.
     open: AtomicBool,
+    /// Of all that waits and is counted.
     bytes: AtomicUsize,
+    /// Whether a message waits that is not counted.
+    exempt: AtomicBool,
     /// Woken when something had to be dropped and the link must be made anew.
     overflown: Notify,
+}
+
+/// A message that waits.
+#[derive(Debug)]
+struct Waiting {
+    message: PeerMessage,
+    charge: Charge,
+}
+
+/// What a message takes of the queue's bound.
+#[derive(Clone, Copy, Debug)]
+enum Charge {
+    Bytes(usize),
+    /// Nothing: it is the one that is not counted.
+    Exempt,
+}
+
+impl Shared {
+    /// Takes room for a message; nothing if there is none. Only the owner does.
+    fn charge(&self, weight: usize) -> Option<Charge> {
+        if weight > LARGE_BYTES_MIN && !self.exempt.swap(true, Ordering::Relaxed) {
+            return Some(Charge::Exempt);
+        }
+        if self.bytes.load(Ordering::Relaxed) + weight > PEER_QUEUE_BYTES_MAX {
+            return None;
+        }
+        self.bytes.fetch_add(weight, Ordering::Relaxed);
+        Some(Charge::Bytes(weight))
+    }
+
+    /// Gives room back.
+    fn discharge(&self, charge: Charge) {
+        match charge {
+            Charge::Bytes(weight) => {
+                self.bytes.fetch_sub(weight, Ordering::Relaxed);
+            }
+            Charge::Exempt => self.exempt.store(false, Ordering::Relaxed),
+        }
+    }
 }
 
 /// The owner's end.
 #[derive(Debug)]
 pub struct PeerSender {
     shared: Arc<Shared>,
-    messages: mpsc::Sender<PeerMessage>,
+    messages: mpsc::Sender<Waiting>,
 }
 
 /// The link's end.
 #[derive(Debug)]
 pub(super) struct PeerReceiver {
     shared: Arc<Shared>,
-    messages: mpsc::Receiver<PeerMessage>,
+    messages: mpsc::Receiver<Waiting>,
 }
 
 /// Builds the queue for one peer. It takes nothing before the link opens it.
@@ -59,15 +103,11 @@ impl PeerSender {
         if !self.shared.open.load(Ordering::Acquire) {
             return;
         }
-        let weight = weight(&message);
-        let waiting = self.shared.bytes.load(Ordering::Relaxed);
-        let fits = waiting == 0 || waiting + weight <= PEER_QUEUE_BYTES_MAX;
-        if fits {
-            self.shared.bytes.fetch_add(weight, Ordering::Relaxed);
-            if self.messages.try_send(message).is_ok() {
+        if let Some(charge) = self.shared.charge(weight(&message)) {
+            if self.messages.try_send(Waiting { message, charge }).is_ok() {
                 return;
             }
-            self.shared.bytes.fetch_sub(weight, Ordering::Relaxed);
+            self.shared.discharge(charge);
         }
         self.shared.open.store(false, Ordering::Release);
         self.shared.overflown.notify_one();
@@ -96,16 +136,16 @@ impl PeerReceiver {
 
     /// Waits for a message; none once the owner is gone.
     pub(super) async fn next(&mut self) -> Option<PeerMessage> {
-        let message = self.messages.recv().await?;
-        self.taken(&message);
-        Some(message)
+        let waiting = self.messages.recv().await?;
+        self.shared.discharge(waiting.charge);
+        Some(waiting.message)
     }
 
     /// Takes a message if one waits.
     pub(super) fn try_next(&mut self) -> Option<PeerMessage> {
-        let message = self.messages.try_recv().ok()?;
-        self.taken(&message);
-        Some(message)
+        let waiting = self.messages.try_recv().ok()?;
+        self.shared.discharge(waiting.charge);
+        Some(waiting.message)
     }
 
     /// Tells whether something was dropped since the link was opened.
@@ -120,12 +160,6 @@ impl PeerReceiver {
 
     fn discard(&mut self) {
         while self.try_next().is_some() {}
-    }
-
-    fn taken(&self, message: &PeerMessage) {
-        self.shared
-            .bytes
-            .fetch_sub(weight(message), Ordering::Relaxed);
     }
 }
 

@@ -1,9 +1,9 @@
 //! What passes the gate, and what a queue does when it is full.
 
-use super::envelope::Packer;
-use super::gate::{Gate, LinkNumber, Rejection};
+use super::envelope::{Packer, Size};
+use super::gate::{Gate, LinkNumber, MESSAGE_BYTES_MAX, Rejection};
 use super::identity::{CHAPTER, Identity, PeerIdentity};
-use super::queue::peer_queue;
+use super::queue::{PEER_QUEUE_BYTES_MAX, PeerSender, peer_queue};
 use cotter_proto::peer::v1::{LinkHello, LinkReply, PeerEnvelope};
 use cotter_replica::{Payload, PeerMessage};
 use cotter_types::{CellId, ReplicaId};
@@ -285,8 +285,8 @@ fn an_envelope_must_fit_the_certificate() {
     assert_eq!(receive(&mut gate, link, envelope(1, 1)), Ok(true));
 }
 
-#[test]
-fn what_the_packer_packs_comes_out_of_the_gate_the_same() {
+#[tokio::test]
+async fn what_the_packer_packs_comes_out_of_the_gate_the_same() {
     let sender = identity(2, 1);
     let mut packer = Packer::new(sender, DISKS[1]);
     let (mut gate, link) = gate_with_link(1);
@@ -295,10 +295,13 @@ fn what_the_packer_packs_comes_out_of_the_gate_the_same() {
         heartbeat(1),
         forwarded(5_000_000),
         heartbeat(2),
+        forwarded(2_000_000),
+        forwarded(1024 * 1024),
         forwarded(10),
     ];
-    for message in &messages {
-        packer.push(message).unwrap();
+    for message in messages.clone() {
+        packer.add(message).unwrap();
+        packer.encoded().await.unwrap();
     }
     let mut frames = 0;
     let mut whole = Vec::new();
@@ -320,6 +323,32 @@ fn what_the_packer_packs_comes_out_of_the_gate_the_same() {
         .map(|message| postcard::to_stdvec(message).unwrap())
         .collect();
     assert_eq!(whole, expected);
+}
+
+#[tokio::test]
+async fn what_waits_goes_before_a_large_message_and_nothing_is_added_behind_it() {
+    let mut packer = Packer::new(identity(2, 1), DISKS[1]);
+    packer.add(heartbeat(1)).unwrap();
+    packer.add(forwarded(5_000_000)).unwrap();
+    assert!(packer.is_full());
+    assert_eq!(packer.take().unwrap().envelopes.len(), 1);
+    // It is not there yet, and a heartbeat may go instead.
+    assert!(!packer.is_waiting());
+    packer.encoded().await.unwrap();
+    assert!(!packer.is_encoding());
+    assert_eq!(packer.take().unwrap().envelopes[0].sequence, 2);
+    // What is left of it, and what is not encoded yet, goes with the link.
+    packer.add(forwarded(5_000_000)).unwrap();
+    packer.clear();
+    assert!(!packer.is_waiting() && !packer.is_encoding());
+}
+
+#[test]
+fn a_message_near_the_limit_is_told_from_one_beyond_it() {
+    assert_eq!(Size::of(MESSAGE_BYTES_MAX / 2 - 1), Size::Fits);
+    assert_eq!(Size::of(MESSAGE_BYTES_MAX / 2), Size::NearLimit);
+    assert_eq!(Size::of(MESSAGE_BYTES_MAX), Size::NearLimit);
+    assert_eq!(Size::of(MESSAGE_BYTES_MAX + 1), Size::TooLarge);
 }
 
 #[test]
@@ -366,21 +395,51 @@ async fn a_full_queue_drops_what_follows_until_a_new_link() {
     assert_eq!(sender.waiting(), 1);
 }
 
+/// Sends `count` messages of a megabyte.
+fn send_megabytes(sender: &PeerSender, count: usize) {
+    for _ in 0..count {
+        sender.send(forwarded(1_000_000));
+    }
+}
+
 #[tokio::test]
-async fn a_queue_is_bounded_by_bytes_but_lets_one_large_message_pass() {
+async fn a_queue_is_bounded_by_bytes() {
     let (sender, mut receiver) = peer_queue(100);
     receiver.open();
-    sender.send(forwarded(super::PEER_QUEUE_BYTES_MAX + 1));
+    send_megabytes(&sender, 65);
     assert!(!receiver.is_overflown());
-    sender.send(heartbeat(1));
+    send_megabytes(&sender, 3);
     assert!(receiver.is_overflown());
+}
+
+#[tokio::test]
+async fn one_oversized_message_takes_no_room_from_what_is_behind_it() {
+    let (sender, mut receiver) = peer_queue(100);
     receiver.open();
-    for _ in 0..65 {
-        sender.send(forwarded(1_000_000));
-    }
+    send_megabytes(&sender, 30);
+    sender.send(forwarded(PEER_QUEUE_BYTES_MAX + 1));
     assert!(!receiver.is_overflown());
-    for _ in 0..3 {
-        sender.send(forwarded(1_000_000));
-    }
+    // What is behind it is bounded as if it were not there.
+    send_megabytes(&sender, 35);
+    assert!(!receiver.is_overflown());
+    send_megabytes(&sender, 3);
     assert!(receiver.is_overflown());
+}
+
+#[tokio::test]
+async fn only_one_oversized_message_at_a_time_is_not_counted() {
+    let (sender, mut receiver) = peer_queue(100);
+    receiver.open();
+    sender.send(forwarded(PEER_QUEUE_BYTES_MAX + 1));
+    assert!(receiver.next().await.is_some());
+    // The first is on its way.
+    sender.send(forwarded(PEER_QUEUE_BYTES_MAX + 1));
+    assert!(!receiver.is_overflown());
+    sender.send(forwarded(PEER_QUEUE_BYTES_MAX + 1));
+    assert!(receiver.is_overflown());
+    // A new link begins with an empty queue.
+    receiver.open();
+    sender.send(forwarded(PEER_QUEUE_BYTES_MAX + 1));
+    send_megabytes(&sender, 65);
+    assert!(!receiver.is_overflown());
 }
