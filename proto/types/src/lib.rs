@@ -8,8 +8,8 @@
 mod frame;
 mod id;
 pub mod limits;
-pub mod mutation;
 mod lock;
+pub mod mutation;
 mod node;
 mod operation;
 mod path;

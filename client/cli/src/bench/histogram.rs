@@ -1,7 +1,7 @@
 //! A histogram of durations that is exact to 1 % and never grows.
 //!
 //! Buckets are logarithmic in the large and linear in the small: each power of two is divided into
-//! [`PARTS`] buckets of equal width, so a bucket is at most 1/64 of its values wide, and its middle is
+//! `PARTS` buckets of equal width, so a bucket is at most 1/64 of its values wide, and its middle is
 //! at most 1/128 away from each of them. Below 64 ns every nanosecond has a bucket of its own. The
 //! largest duration is kept besides, exactly.
 //!
