@@ -183,6 +183,8 @@ impl<N: Fn(&str)> Supervisor<N> {
             // Everything that the keeper has said comes before any judgement of the keeper.
             match self.receive(belief) {
                 Stream::Gone => {
+                    // It has nothing left to do, and frozen it would never end by itself.
+                    let _ = self.child.kill();
                     let _ = self.child.wait();
                     return Ok(self.report);
                 }
