@@ -395,6 +395,16 @@ fn signals_reach_the_whole_group() {
 }
 
 #[test]
+fn signal_that_is_read_together_with_the_word_to_begin_reaches_the_command() {
+    let mut kept = Kept::prepare("sleep 60", OnLost::Term, SHORT, "");
+    let mut both = encode(&ToKeeper::Go(clock::now().after(LONG).0)).unwrap();
+    both.extend(encode(&ToKeeper::Signal(Signal::SIGTERM as i32)).unwrap());
+    kept.keeper.socket.write_all(&both).unwrap();
+    assert_eq!(kept.receive(), Some(FromKeeper::Ended(Ending::Killed(15))));
+    assert_eq!(kept.receive_all(), [FromKeeper::Gone]);
+}
+
+#[test]
 fn keeper_takes_no_signal_that_was_meant_for_the_command() {
     let kept = Kept::start("echo up > $1/up; sleep 60", OnLost::Term, SHORT, LONG);
     kept.line("up");

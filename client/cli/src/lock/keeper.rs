@@ -150,11 +150,13 @@ impl Keeper {
     fn wait_for_go(&mut self) -> io::Result<bool> {
         loop {
             self.wait(Moment::NEVER)?;
-            if let Some(message) = self.receive()?.first() {
+            self.receive();
+            // Only one message is taken: a signal that came along with it is for `keep`.
+            if let Some(message) = self.lines.next_message()? {
                 let ToKeeper::Go(deadline) = message else {
                     return Err(io::Error::other("expected the word to begin"));
                 };
-                self.deadline = Moment(*deadline);
+                self.deadline = Moment(deadline);
                 return Ok(clock::now() < self.schedule.while_held(self.deadline).kill);
             }
             if self.control_closed {
@@ -169,7 +171,8 @@ impl Keeper {
     /// Keeps the command until nobody of its group is left.
     fn keep(&mut self) -> io::Result<()> {
         loop {
-            for message in self.receive()? {
+            self.receive();
+            while let Some(message) = self.lines.next_message()? {
                 self.handle(message);
             }
             self.observe_children();
@@ -271,8 +274,8 @@ impl Keeper {
         }
     }
 
-    /// Takes what the command line has said.
-    fn receive(&mut self) -> io::Result<Vec<ToKeeper>> {
+    /// Reads what the command line has said, without waiting.
+    fn receive(&mut self) {
         let mut buffer = [0_u8; 4_096];
         while !self.control_closed {
             match self.control.read(&mut buffer) {
@@ -283,11 +286,6 @@ impl Keeper {
                 Err(_) => self.control_closed = true,
             }
         }
-        let mut messages = Vec::new();
-        while let Some(message) = self.lines.next_message()? {
-            messages.push(message);
-        }
-        Ok(messages)
     }
 
     /// Sleeps until the command line speaks, a child changes, `next` has come, or a tick has passed.

@@ -125,6 +125,7 @@ pub async fn supervise(
         lines: Lines::default(),
         schedule,
         group: None,
+        early: Vec::new(),
         pushed: Moment::NEVER,
         pushed_at: clock::now(),
         in_front: foreground,
@@ -157,6 +158,8 @@ struct Supervisor<N> {
     lines: Lines,
     schedule: Schedule,
     group: Option<Group>,
+    /// Signals that came before there was a command. Equal ones merge, as pending signals do.
+    early: Vec<Signal>,
     /// The deadline that the keeper was told last, and when.
     pushed: Moment,
     pushed_at: Moment,
@@ -228,6 +231,9 @@ impl<N: Fn(&str)> Supervisor<N> {
                 self.pushed = belief();
                 self.pushed_at = clock::now();
                 self.tell(ToKeeper::Go(self.pushed.0));
+                for signal in std::mem::take(&mut self.early) {
+                    self.pass_on(signal);
+                }
             }
             FromKeeper::Warned => {
                 self.report.loss.get_or_insert(Loss::Warned);
@@ -281,7 +287,15 @@ impl<N: Fn(&str)> Supervisor<N> {
         }
     }
 
+    /// Passes a signal on to the command; one that comes before the keeper was told to begin, which
+    /// is what it must hear first, waits for that.
     fn pass_on(&mut self, signal: Signal) {
+        if self.group.is_none() {
+            if !self.early.contains(&signal) {
+                self.early.push(signal);
+            }
+            return;
+        }
         self.tell(ToKeeper::Signal(signal as i32));
         if signal == Signal::SIGTSTP {
             // The terminal stops the whole job, of which the command's group is no part.

@@ -1,0 +1,147 @@
+//! The command line's side of a running command, with the test playing the keeper: what a real
+//! keeper says too late, or never, can be said here at the very moment.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
+
+use cotter_cli::clock;
+use cotter_cli::lock::protocol::{Ending, FromKeeper, Lines, ToKeeper, encode};
+use cotter_cli::lock::schedule::{OnLost, Schedule};
+use cotter_cli::lock::signals::Signals;
+use cotter_cli::lock::supervisor::{KeeperProcess, Report, supervise};
+use cotter_types::Moment;
+use nix::sys::signal::{Signal, raise};
+use nix::unistd::Pid;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
+
+const SCHEDULE: Schedule = Schedule {
+    on_lost: OnLost::Term,
+    grace: Duration::from_millis(200),
+    margin: Duration::from_millis(400),
+};
+
+/// The keeper's end of the socket, read and written without ever waiting.
+struct Played {
+    socket: UnixStream,
+    lines: Lines,
+    heard: Vec<ToKeeper>,
+}
+
+impl Played {
+    fn say(&mut self, message: FromKeeper) {
+        self.socket.write_all(&encode(&message).unwrap()).unwrap();
+    }
+
+    /// Takes what the command line has said; `heard` has all of it.
+    fn listen(&mut self) {
+        let mut buffer = [0_u8; 4_096];
+        while let Ok(count @ 1..) = self.socket.read(&mut buffer) {
+            self.lines.push(&buffer[..count]);
+        }
+        while let Some(message) = self.lines.next_message().unwrap() {
+            // A deadline may be pushed at any time and is nothing that these tests look at.
+            if !matches!(message, ToKeeper::Deadline(_)) {
+                self.heard.push(message);
+            }
+        }
+    }
+}
+
+/// Starts a process that does nothing, in a group of its own.
+fn idle() -> Child {
+    let mut command = Command::new("sleep");
+    command
+        .arg("600")
+        // A test that fails must not keep whoever reads its output waiting.
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap()
+}
+
+fn id_of(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap())
+}
+
+/// Supervises while `play` is called again and again, until it returns true.
+fn run(
+    schedule: Schedule,
+    belief: impl Fn() -> Moment,
+    mut play: impl FnMut(&mut Played) -> bool,
+) -> io::Result<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut signals = Signals::catch(false).unwrap();
+        let (socket, inner) = UnixStream::pair().unwrap();
+        inner.set_nonblocking(true).unwrap();
+        let child = idle();
+        let mut played = Played {
+            socket: inner,
+            lines: Lines::default(),
+            heard: Vec::new(),
+        };
+        let keeper = KeeperProcess { child, socket };
+        let supervision = supervise(keeper, schedule, false, &mut signals, belief, |_| {});
+        let playing = async {
+            while !play(&mut played) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            report = supervision => report,
+            () = playing => unreachable!("it never ends"),
+            () = tokio::time::sleep(PATIENCE) => panic!("not within {PATIENCE:?}"),
+        }
+    })
+}
+
+#[test]
+fn signal_that_comes_before_the_command_is_passed_on_after_the_word_to_begin() {
+    let end = clock::now().after(LONG);
+    let mut command = idle();
+    let leader = id_of(&command).as_raw();
+    let mut turn = 0;
+    let report = run(
+        SCHEDULE,
+        || end,
+        |keeper| {
+            keeper.listen();
+            turn += 1;
+            match turn {
+                // A resized terminal. Twice: signals that wait merge.
+                1 | 4 => raise(Signal::SIGWINCH).unwrap(),
+                // By now a command line that does not wait would have spoken.
+                20 => {
+                    assert_eq!(keeper.heard, []);
+                    keeper.say(FromKeeper::Spawned(leader));
+                }
+                _ => {}
+            }
+            if keeper.heard.len() < 2 {
+                return false;
+            }
+            keeper.say(FromKeeper::Ended(Ending::Exited(0)));
+            keeper.say(FromKeeper::Gone);
+            let signal = ToKeeper::Signal(Signal::SIGWINCH as i32);
+            assert_eq!(keeper.heard, [ToKeeper::Go(end.0), signal]);
+            true
+        },
+    );
+    command.kill().unwrap();
+    command.wait().unwrap();
+    assert_eq!(report.unwrap().ending, Some(Ending::Exited(0)));
+}
