@@ -178,8 +178,9 @@ impl<N: Fn(&str)> Supervisor<N> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let mut broken = false;
             tokio::select! {
-                ready = self.socket.readable() => ready?,
+                ready = self.socket.readable() => broken = ready.is_err(),
                 signal = signals.next() => self.pass_on(signal),
                 _ = tick.tick() => {}
             }
@@ -192,6 +193,9 @@ impl<N: Fn(&str)> Supervisor<N> {
                     return Ok(self.report);
                 }
                 Stream::Broken => return self.take_over(signals, belief).await,
+                // The command may run by now: an error must not leave it to be ended by somebody
+                // else, since the lock is released after this.
+                Stream::Open if broken => return self.take_over(signals, belief).await,
                 Stream::Open => {}
             }
             self.push(belief());
