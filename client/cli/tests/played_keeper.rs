@@ -145,3 +145,16 @@ fn signal_that_comes_before_the_command_is_passed_on_after_the_word_to_begin() {
     command.wait().unwrap();
     assert_eq!(report.unwrap().ending, Some(Ending::Exited(0)));
 }
+
+#[test]
+fn keeper_that_never_prepares_the_command_is_given_up_though_the_belief_is_renewed() {
+    let report = run(
+        SCHEDULE,
+        || clock::now().after(Duration::from_secs(1)),
+        |_| false,
+    );
+    assert!(
+        report.is_err(),
+        "nothing ran, so there is nothing to report"
+    );
+}

@@ -125,6 +125,7 @@ pub async fn supervise(
         lines: Lines::default(),
         schedule,
         group: None,
+        prepared_by: belief().before(schedule.margin),
         early: Vec::new(),
         pushed: Moment::NEVER,
         pushed_at: clock::now(),
@@ -158,6 +159,9 @@ struct Supervisor<N> {
     lines: Lines,
     schedule: Schedule,
     group: Option<Group>,
+    /// When the keeper must have prepared the command. It does not move with the belief, which a
+    /// healthy session pushes ahead without end.
+    prepared_by: Moment,
     /// Signals that came before there was a command. Equal ones merge, as pending signals do.
     early: Vec<Signal>,
     /// The deadline that the keeper was told last, and when.
@@ -199,7 +203,7 @@ impl<N: Fn(&str)> Supervisor<N> {
                 Stream::Open => {}
             }
             self.push(belief());
-            if self.keeper_is_late() {
+            if self.keeper_is_late(belief()) {
                 return self.take_over(signals, belief).await;
             }
         }
@@ -274,8 +278,12 @@ impl<N: Fn(&str)> Supervisor<N> {
     }
 
     /// Tells whether the command should be dead by now, had the keeper done its work. Half of the
-    /// margin is left then.
-    fn keeper_is_late(&self) -> bool {
+    /// margin is left then. Before there is a command, tells whether it should be prepared by now.
+    fn keeper_is_late(&self, deadline: Moment) -> bool {
+        if self.group.is_none() {
+            let safe = deadline.before(self.schedule.margin);
+            return clock::now() >= self.prepared_by.min(safe);
+        }
         let kill = self.schedule.while_held(self.pushed).kill;
         let late = kill
             .after(self.schedule.margin / 2)
@@ -352,7 +360,9 @@ impl<N: Fn(&str)> Supervisor<N> {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let Some(group) = self.group else {
-            return Err(io::Error::other("its keeper could not start"));
+            return Err(io::Error::other(
+                "its keeper could not start, or not in time",
+            ));
         };
         let spare = self.schedule.on_lost == OnLost::Ignore;
         if !spare {
