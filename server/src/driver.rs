@@ -193,12 +193,12 @@ impl Owner {
             }
             let before = clock::now();
             *ending = true;
-            replica.end_turn(before, clock::wall_ms())?;
+            replica.propose(before, clock::wall_ms());
+            self.let_out_all(replica);
+            replica.end_turn(before)?;
             *ending = false;
             self.measure(replica, taken, clock::now().since(before));
-            while let Some(output) = replica.poll() {
-                self.let_out(output);
-            }
+            self.let_out_all(replica);
             let stands = Standing {
                 takes_part: true,
                 is_master: replica.is_master(),
@@ -230,6 +230,12 @@ impl Owner {
                 // Without doors it still has its own time to keep, until it is stopped.
                 Err(_) => std::thread::sleep(left.min(LOOK_AT_CLOCK)),
             }
+        }
+    }
+
+    fn let_out_all(&mut self, replica: &mut Replica<SegmentedLog<OsFiles>>) {
+        while let Some(output) = replica.poll() {
+            self.let_out(output);
         }
     }
 

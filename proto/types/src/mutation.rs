@@ -38,11 +38,13 @@ pub enum Mutation {
     NoLeaseExtensionAtTakeOver,
     /// A session's end starts no lock-delay.
     LockDelayForgotten,
+    /// Every message leaves before the flush, not only what a leader tells its followers to accept.
+    EverythingLeavesEarly,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NoFlushBeforeSend,
         Self::MessagesTakenOncePerTurn,
         Self::AnswerBeforeApply,
@@ -59,6 +61,7 @@ impl Mutation {
         Self::TakeOverIgnoresRenewals,
         Self::NoLeaseExtensionAtTakeOver,
         Self::LockDelayForgotten,
+        Self::EverythingLeavesEarly,
     ];
 }
 

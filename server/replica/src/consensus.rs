@@ -10,11 +10,13 @@ use crate::shared_log::SharedLog;
 use crate::timing::TICKS_PER_ROUND;
 use cotter_types::ReplicaId;
 use cotter_types::mutation::{self, Mutation};
+use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::messages::Message;
 use omnipaxos::messages::sequence_paxos::PaxosMsg;
 use omnipaxos::storage::Storage;
 use omnipaxos::util::{LogEntry, LogSync};
 use omnipaxos::{ClusterConfig, OmniPaxos, ServerConfig};
+use std::collections::BTreeSet;
 
 /// Who leads the log, as this replica sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +217,34 @@ impl<L: ReplicaLog> Consensus<L> {
         Ok(())
     }
 
+    /// Hands over the messages that may leave before the flush of this turn (I-PAXOS-4, the one
+    /// exception): what the leader of the log tells its followers to accept and to take as decided,
+    /// unless something that is held stands before it on the way to the same peer.
+    ///
+    /// It promises nothing about this replica's own disk. A leader that dies before its flush comes
+    /// back as a follower, and never leads the same ballot again; and what it counts of itself is
+    /// looked at only when the next input is handled, which is after the flush.
+    pub(crate) fn drain_early(&mut self) -> Vec<(ReplicaId, Message<Payload>)> {
+        let everything = mutation::active(Mutation::EverythingLeavesEarly);
+        let own_ballot = match &self.instance {
+            Instance::Paxos(paxos) if self.leads() || everything => paxos.get_promise(),
+            Instance::Paxos(_) | Instance::Alone => return Vec::new(),
+        };
+        let mut blocked = BTreeSet::new();
+        let mut early = Vec::new();
+        for message in std::mem::take(&mut self.taken) {
+            let to = message.get_receiver();
+            let free = everything || leaves_early(&message, own_ballot);
+            if free && !blocked.contains(&to) {
+                early.push((ReplicaId(to), message));
+            } else {
+                blocked.insert(to);
+                self.taken.push(message);
+            }
+        }
+        early
+    }
+
     /// Hands over the messages that were taken and are covered by the last flush.
     pub(crate) fn drain_messages(&mut self) -> impl Iterator<Item = (ReplicaId, Message<Payload>)> {
         if mutation::active(Mutation::MessagesTakenOncePerTurn) {
@@ -237,6 +267,18 @@ impl<L: ReplicaLog> Consensus<L> {
         if let Instance::Paxos(paxos) = &mut self.instance {
             paxos.take_outgoing_messages(&mut self.taken);
         }
+    }
+}
+
+/// Tells whether a message of the leader with this ballot rests on nothing that is not flushed yet.
+fn leaves_early(message: &Message<Payload>, own_ballot: Ballot) -> bool {
+    match message {
+        Message::BLE(_) => false,
+        Message::SequencePaxos(paxos) => match &paxos.msg {
+            PaxosMsg::AcceptDecide(accept) => accept.n == own_ballot,
+            PaxosMsg::Decide(decide) => decide.n == own_ballot,
+            _ => false,
+        },
     }
 }
 

@@ -1,10 +1,11 @@
 //! What goes into a replica and what comes out: closed enums, and one law of use.
 //!
 //! The law: any number of [`Replica::handle`](crate::Replica::handle), then one
-//! [`Replica::end_turn`](crate::Replica::end_turn), which makes everything durable, then
-//! [`Replica::poll`](crate::Replica::poll) until it has nothing more, then wait for the next input
-//! or until [`Replica::next_wake`](crate::Replica::next_wake). The driver, the simulator and the
-//! golden scripts all obey it.
+//! [`Replica::propose`](crate::Replica::propose) and [`Replica::poll`](crate::Replica::poll) until it
+//! has nothing more, then one [`Replica::end_turn`](crate::Replica::end_turn), which makes everything
+//! durable, and `poll` until it has nothing more; then wait for the next input or until
+//! [`Replica::next_wake`](crate::Replica::next_wake). The driver, the simulator and the tests all
+//! obey it.
 
 use crate::log::{LogFault, Payload};
 use cotter_types::{ClientFrame, Epoch, ReplicaId, ServerFrame};

@@ -28,7 +28,7 @@ impl<L: ReplicaLog> Replica<L> {
             return;
         }
         let (attempt, last_seen) = self.candidate.attempt(&mastership, now);
-        self.propose(&Entry::TakeOver {
+        self.append(&Entry::TakeOver {
             replica: self.config.id,
             attempt,
             last_seen,
@@ -57,7 +57,7 @@ impl<L: ReplicaLog> Replica<L> {
         let epoch = master.epoch;
         let renewal = master.begin_renewal(now, &self.config.timing);
         if let Some(attempt) = renewal {
-            self.propose(&Entry::Renew { epoch, attempt });
+            self.append(&Entry::Renew { epoch, attempt });
         }
         while let Some(batch) = self
             .master
@@ -67,7 +67,7 @@ impl<L: ReplicaLog> Replica<L> {
             if mutation::active(Mutation::AnswerBeforeApply) {
                 self.answer_early(&batch);
             }
-            self.propose(&Entry::Batch(batch));
+            self.append(&Entry::Batch(batch));
         }
     }
 
@@ -128,7 +128,7 @@ impl<L: ReplicaLog> Replica<L> {
         let epoch = master.epoch;
         self.streams.end_reign();
         if self.cell.mastership().epoch == epoch {
-            self.propose(&Entry::Resign { epoch });
+            self.append(&Entry::Resign { epoch });
         }
         self.log(Happening::SteppedDown { epoch, reason });
         self.announce();
@@ -150,7 +150,7 @@ impl<L: ReplicaLog> Replica<L> {
         if mutation::active(Mutation::ResigningMasterReads) {
             if let Some(master) = &self.master {
                 let epoch = master.epoch;
-                self.propose(&Entry::Resign { epoch });
+                self.append(&Entry::Resign { epoch });
             }
             return;
         }

@@ -1,11 +1,11 @@
 //! One replica, and the law by which it is driven.
 //!
 //! A request comes in by [`door`](crate::door), is admitted into the [`Master`]'s queues, stamped
-//! and proposed at the end of the turn, agreed by [`consensus`](crate::consensus), applied and
+//! and proposed after the inputs of the turn, agreed by [`consensus`](crate::consensus), applied and
 //! answered by [`apply`](crate::apply). Nothing reaches back.
 //!
-//! Nothing leaves before the flush of the turn in which it was produced (I-PAXOS-4), and this module
-//! is the only one that lets anything out.
+//! Nothing leaves before the flush of the turn in which it was produced, but for what a leader tells
+//! its followers to accept (I-PAXOS-4); and this module is the only one that lets anything out.
 
 use crate::candidate::Candidate;
 use crate::consensus::Consensus;
@@ -20,6 +20,7 @@ use cotter_types::mutation::{self, Mutation};
 use cotter_types::{
     CellStatus, MemberStatus, Moment, ReplicaId, Role, ServerFrame, Unavailable, Welcome,
 };
+use omnipaxos::messages::Message;
 use std::collections::VecDeque;
 
 /// One member of the cell.
@@ -72,6 +73,8 @@ pub struct Replica<L: ReplicaLog> {
     started: Moment,
     last_now: Moment,
     next_tick: Moment,
+    /// Whether this turn has proposed and not ended yet.
+    proposed: bool,
     /// Produced in this turn, and held until its flush.
     held: Vec<Output>,
     /// Covered by a flush, and ready to leave.
@@ -101,6 +104,7 @@ impl<L: ReplicaLog> Replica<L> {
             started: now,
             last_now: now,
             next_tick: now,
+            proposed: false,
             held: vec![Output::Log(Happening::Recovered { applied })],
             released: VecDeque::new(),
         })
@@ -110,6 +114,10 @@ impl<L: ReplicaLog> Replica<L> {
     ///
     /// `now` must have been read after the input arrived.
     pub fn handle(&mut self, now: Moment, input: Input) {
+        assert!(
+            !self.proposed,
+            "the law of use: no input between proposing and the flush"
+        );
         self.observe(now);
         match input {
             Input::PeerConnected {
@@ -132,19 +140,36 @@ impl<L: ReplicaLog> Replica<L> {
         }
     }
 
-    /// Ends the turn: proposes what waits, makes everything durable, applies what is decided, and
-    /// lets out what was held.
+    /// Proposes what waits, after the inputs of the turn. What [`Replica::poll`] returns then may leave
+    /// at once, so that the followers write to their disks while this replica writes to its own.
     ///
-    /// `wall_ms` is the wall clock in milliseconds since 1970, for display only.
-    ///
-    /// # Errors
-    /// A [`Fault`], after which the replica must be dropped and the process stopped.
-    pub fn end_turn(&mut self, now: Moment, wall_ms: u64) -> Result<(), Fault> {
+    /// No input may be handled before [`Replica::end_turn`]. `wall_ms` is the wall clock in
+    /// milliseconds since 1970, for display only.
+    pub fn propose(&mut self, now: Moment, wall_ms: u64) {
         self.observe(now);
         self.tick(now);
         self.follow_leadership();
         self.take_over_if_ready(now);
         self.reign(now, wall_ms);
+        let early = self.consensus.drain_early();
+        self.released.extend(early.into_iter().map(to_peer));
+        self.proposed = true;
+    }
+
+    /// Ends the turn: makes everything durable, applies what is decided, and lets out what was held.
+    ///
+    /// # Errors
+    /// A [`Fault`], after which the replica must be dropped and the process stopped.
+    ///
+    /// # Panics
+    /// If [`Replica::propose`] was not called in this turn: then inputs were handled between what
+    /// left early and its flush, and the log is not safe any more.
+    pub fn end_turn(&mut self, now: Moment) -> Result<(), Fault> {
+        assert!(
+            std::mem::take(&mut self.proposed),
+            "the law of use: handle, propose, poll, end the turn, poll"
+        );
+        self.observe(now);
         let flushed = !mutation::active(Mutation::NoFlushBeforeSend);
         if flushed {
             self.consensus.sync()?;
@@ -152,12 +177,8 @@ impl<L: ReplicaLog> Replica<L> {
         self.apply_decided(now)?;
         // What was decided may have freed the way for more; it is proposed in the next turn, which
         // `next_wake` makes due at once.
-        let messages: Vec<_> = self.consensus.drain_messages().collect();
         self.held
-            .extend(messages.into_iter().map(|(to, message)| Output::Peer {
-                to,
-                message: PeerMessage::Paxos(message),
-            }));
+            .extend(self.consensus.drain_messages().map(to_peer));
         assert!(
             !flushed || !self.consensus.needs_sync(),
             "I-PAXOS-4: nothing leaves before what it rests on is durable"
@@ -316,7 +337,7 @@ impl<L: ReplicaLog> Replica<L> {
     }
 
     /// Appends an entry to the log.
-    pub(crate) fn propose(&mut self, entry: &Entry) {
+    pub(crate) fn append(&mut self, entry: &Entry) {
         let bytes = postcard::to_stdvec(entry).expect("an entry can always be encoded");
         self.consensus.append(Payload::from(bytes));
     }
@@ -399,6 +420,13 @@ fn replay<L: ReplicaLog>(consensus: &Consensus<L>, cell: &mut Cell) -> Result<()
         }
     }
     Ok(())
+}
+
+fn to_peer((to, message): (ReplicaId, Message<Payload>)) -> Output {
+    Output::Peer {
+        to,
+        message: PeerMessage::Paxos(message),
+    }
 }
 
 pub(crate) fn decode(payload: &Payload, index: u64) -> Result<Entry, Fault> {

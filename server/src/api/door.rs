@@ -9,7 +9,7 @@
 //! owner's turn:
 //!     inbox.wait(until_next_wake), then inbox.take() until it is empty or enough:
 //!         if let Some(input) = streams.admit(arrival) { replica.handle(now, input) }
-//!     replica.end_turn(…)
+//!     replica.propose(…), let out what it gives, replica.end_turn(…)
 //!     for each output: streams.deliver(stream, frame), streams.close(stream)
 //! ```
 //!

@@ -308,11 +308,25 @@ impl World {
             self.kill_host(place, true);
             return Ok(());
         }
+        running
+            .replica
+            .propose(reading, host.wall_offset_ms + now / 1_000);
+        let boot = host.boot;
+        let mut early = Vec::new();
+        while let Some(output) = running.replica.poll() {
+            early.push(output);
+        }
+        for output in early {
+            // It has left, whatever becomes of this turn.
+            self.host_output(place, boot, output);
+        }
+        let Some(running) = &mut self.hosts[place].running else {
+            return Ok(());
+        };
         if let Some(TurnDeath::Flush(death)) = running.death {
             running.log.die_at_flush(death);
         }
-        let wall_ms = host.wall_offset_ms + now / 1_000;
-        if let Err(fault) = running.replica.end_turn(reading, wall_ms) {
+        if let Err(fault) = running.replica.end_turn(reading) {
             return self.host_fault(place, &fault);
         }
         running.log.live_on();

@@ -198,8 +198,12 @@ impl Cluster {
         for input in std::mem::take(&mut seat.waiting) {
             replica.handle(now, input);
         }
-        replica.end_turn(now, 0).expect("no fault");
         let mut outputs = Vec::new();
+        replica.propose(now, 0);
+        while let Some(output) = replica.poll() {
+            outputs.push(output);
+        }
+        replica.end_turn(now).expect("no fault");
         while let Some(output) = replica.poll() {
             outputs.push(output);
         }
