@@ -164,10 +164,18 @@ impl World {
         }
     }
 
+    /// Takes the power from all replicas: at once, or from each in its next flush, when what has left
+    /// already may rest on what is lost.
     fn blackout(&mut self) {
+        let in_flush = self.random.chance(400);
         let power = self.random.chance(700);
         for place in 0..self.hosts.len() {
-            self.kill_host(place, power);
+            match &mut self.hosts[place].running {
+                Some(running) if in_flush => {
+                    running.death = Some(TurnDeath::Flush(FlushDeath::Before));
+                }
+                _ => self.kill_host(place, power),
+            }
         }
     }
 

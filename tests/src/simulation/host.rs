@@ -231,7 +231,12 @@ impl World {
             } else {
                 0
             };
-            self.break_connection(key, 0, notice);
+            // What the machine had let out before it died may still arrive.
+            let grace = match self.random.chance(500) {
+                true => self.random.around(5_000),
+                false => 0,
+            };
+            self.break_connection(key, grace, notice.max(grace));
         }
     }
 
