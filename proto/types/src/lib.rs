@@ -17,6 +17,7 @@ mod refusal;
 mod sequencer;
 mod session;
 mod time;
+mod transaction;
 
 pub use frame::{Answer, ClientFrame, Notice, ServerFrame, Welcome};
 pub use id::{
@@ -27,13 +28,15 @@ pub use lock::{
 };
 pub use node::{Contents, Lifetime, NodeStat};
 pub use operation::{
-    Acknowledged, Acquire, Create, Delete, ListPage, Mutation, Query, QueryResponse, Response, Set,
+    Acknowledged, Acquire, Create, CreateSequential, Delete, ListPage, Mutation, Query,
+    QueryResponse, Response, Set,
 };
 pub use path::{Path, PathError};
 pub use refusal::{Refusal, Unavailable};
 pub use sequencer::{Sequencer, SequencerError};
 pub use session::{EndReason, OpenSession, SessionMetadata, SessionView};
 pub use time::{CellTime, Moment};
+pub use transaction::{Compare, Condition, NodeOperation, NodeResult, Transaction};
 
 mod status;
 pub use status::{CellStatus, MemberStatus, Role};

@@ -14,6 +14,27 @@ pub const NODES_MAX: u64 = 4_000_000;
 pub const CONTENTS_TOTAL_BYTES_MAX: u64 = 4 * 1_024 * 1_024 * 1_024;
 /// Most nodes that one recursive delete may remove.
 pub const DELETE_NODES_MAX: u64 = 1_000;
+/// Most operations in one transaction.
+pub const TRANSACTION_OPERATIONS_MAX: usize = 128;
+/// Most compares in one transaction.
+pub const TRANSACTION_COMPARES_MAX: usize = 128;
+/// Most bytes of one transaction: paths, contents, and so much for each compare and operation as
+/// [`TRANSACTION_ITEM_BYTES`] says. It fits into a batch of its own.
+pub const TRANSACTION_BYTES_MAX: usize = 896 * 1_024;
+/// What a compare or an operation counts beside its path and contents, in bytes: no less than any
+/// encoding of it takes.
+pub const TRANSACTION_ITEM_BYTES: usize = 64;
+/// Shortest time to live of a node, in milliseconds.
+pub const TTL_MS_MIN: u64 = 1_000;
+/// Longest time to live of a node, in milliseconds: ten years.
+pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
+/// Digits in a sequential name.
+pub const SEQUENCE_DIGITS: usize = 10;
+/// Largest number in a sequential name.
+pub const SEQUENCE_MAX: u64 = 9_999_999_999;
+/// Most names in a row, taken by nodes that were not numbered by the cell, that one sequential
+/// creation passes over.
+pub const SEQUENCE_SKIPS_MAX: u64 = 1_000;
 /// Most entries in one page of a listing.
 pub const LIST_PAGE_MAX: u32 = 1_000;
 /// Entries in a page when the caller does not say.
@@ -80,4 +101,13 @@ const _: () = assert!(LEASE_MS_MIN < LEASE_MS_DEFAULT && LEASE_MS_DEFAULT < LEAS
 const _: () = assert!(CONTENTS_BYTES_MAX + PATH_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX + CONTENTS_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(ACKNOWLEDGED_RANGES_MAX * 16 < CONTENTS_BYTES_MAX);
+const _: () =
+    assert!(TRANSACTION_BYTES_MAX + ACKNOWLEDGED_RANGES_MAX * 20 + 4_096 < BATCH_BYTES_MAX);
+const _: () = assert!(
+    (TRANSACTION_OPERATIONS_MAX + TRANSACTION_COMPARES_MAX)
+        * (PATH_BYTES_MAX + TRANSACTION_ITEM_BYTES)
+        < TRANSACTION_BYTES_MAX
+);
+const _: () = assert!(SEQUENCE_MAX == 10_u64.pow(SEQUENCE_DIGITS as u32) - 1);
+const _: () = assert!(SEQUENCE_DIGITS < NAME_BYTES_MAX);
 const _: () = assert!(LIST_PAGE_DEFAULT <= LIST_PAGE_MAX);

@@ -86,6 +86,15 @@ pub enum Lifetime {
     Permanent,
     /// While at least one live session holds it open, holds its lock or waits for it.
     Ephemeral,
+    /// Until so much cell time has passed since it was created or, if that was later, since its
+    /// contents were last set. If its lock is in use then (held, waited for or delayed), it goes as
+    /// soon as that ends, unless its contents are set before. Like an ephemeral node it can have no
+    /// children.
+    Ttl {
+        /// How long, in milliseconds: [`TTL_MS_MIN`](crate::limits::TTL_MS_MIN) to
+        /// [`TTL_MS_MAX`](crate::limits::TTL_MS_MAX).
+        ms: u64,
+    },
 }
 
 /// A node's metadata. Every number only ever rises within one instance.
@@ -93,7 +102,7 @@ pub enum Lifetime {
 pub struct NodeStat {
     /// Which life of the path this is.
     pub instance: Instance,
-    /// Permanent or ephemeral.
+    /// How long it lives.
     pub lifetime: Lifetime,
     /// Rises with every write of the contents; 1 after creation.
     pub content_generation: u64,
@@ -109,7 +118,7 @@ pub struct NodeStat {
     pub content_checksum: u64,
     /// Number of children.
     pub children: u64,
-    /// Next number for sequential children.
+    /// Next number for sequential children; numbers below it are never given again.
     pub sequence: u64,
     /// Principal and session name of the creator, for people to read.
     pub creator: String,

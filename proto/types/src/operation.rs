@@ -1,8 +1,8 @@
 //! What can be asked of a cell, and what it answers.
 
 use crate::{
-    Contents, Explanation, Instance, Lifetime, LockMode, LockRow, NodeStat, Path, RequestNumber,
-    Revision, Sequencer, SessionId, SessionView, Wait,
+    Contents, Explanation, Instance, Lifetime, LockMode, LockRow, NodeResult, NodeStat, Path,
+    RequestNumber, Revision, Sequencer, SessionId, SessionView, Transaction, Wait,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,22 @@ pub struct Create {
     pub exclusive: bool,
 }
 
-/// Replaces a node's contents.
+/// Creates a node whose name ends in a number that its parent has never given before: ten digits,
+/// zero-padded, so that names sort as they were numbered. A name that another node has is passed
+/// over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateSequential {
+    /// Where; the number is appended to the last name.
+    pub path: Path,
+    /// Initial contents.
+    pub contents: Contents,
+    /// How long the node shall live. An ephemeral node is held open by the session.
+    pub lifetime: Lifetime,
+    /// Create missing parents too, as permanent nodes.
+    pub parents: bool,
+}
+
+/// Replaces a node's contents. A node with a time to live begins it anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Set {
     /// Which node.
@@ -97,6 +112,11 @@ pub enum Mutation {
     },
     /// Ends the session. Answered by [`Response::Done`].
     Close,
+    /// Creates a node with a number in its name. Answered by [`Response::CreatedAt`].
+    CreateSequential(CreateSequential),
+    /// Changes several nodes together or not at all. Answered by [`Response::Applied`], or refused
+    /// with [`Refusal::TransactionFailed`](crate::Refusal::TransactionFailed).
+    Transaction(Transaction),
 }
 
 /// A request that only looks. Answered by the master under its lease, without a log entry.
@@ -180,6 +200,18 @@ pub enum Response {
         sequencer: Sequencer,
         /// How long it waited in the queue, in milliseconds of cell time.
         waited_ms: u64,
+    },
+    /// A node was created under a name with a number.
+    CreatedAt {
+        /// Its path, the number included.
+        path: Path,
+        /// Its stat.
+        stat: Box<NodeStat>,
+    },
+    /// A transaction was made.
+    Applied {
+        /// What each operation achieved, in order.
+        results: Vec<NodeResult>,
     },
 }
 

@@ -1,6 +1,6 @@
 //! Paths: `/ls/<cell>/<name>/…`.
 
-use crate::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
+use crate::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX, SEQUENCE_DIGITS};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::cmp::Ordering;
 use std::fmt;
@@ -142,6 +142,15 @@ impl Path {
     /// A [`PathError`] if the name or the longer path breaks a rule.
     pub fn child(&self, name: &str) -> Result<Self, PathError> {
         Self::parse(&format!("{}/{}", self.text, name))
+    }
+
+    /// Returns the path with a sequential number after its last name, as in `/ls/local/q/job-` and
+    /// `/ls/local/q/job-0000000007`.
+    ///
+    /// # Errors
+    /// A [`PathError`] if the longer path breaks a rule.
+    pub fn numbered(&self, number: u64) -> Result<Self, PathError> {
+        Self::parse(&format!("{}{number:0SEQUENCE_DIGITS$}", self.text))
     }
 
     /// Tells whether this path is `other` or lies below it.

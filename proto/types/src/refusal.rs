@@ -146,6 +146,28 @@ pub enum Refusal {
         /// What is wrong, and what to do.
         what: String,
     },
+    /// Nodes with a time to live have no children.
+    #[error("{path} has a time to live and can have no children")]
+    TtlParent {
+        /// The parent's path.
+        path: String,
+    },
+    /// A compare of a transaction does not hold, or one of its operations was refused. The whole
+    /// transaction has changed nothing.
+    #[error(
+        "{} {} of the transaction {}: {reason}; nothing was changed",
+        if *compare { "compare" } else { "operation" },
+        u64::from(*index) + 1,
+        if *compare { "does not hold" } else { "was refused" }
+    )]
+    TransactionFailed {
+        /// Which compare or operation, counted from 0.
+        index: u32,
+        /// True for a compare, false for an operation.
+        compare: bool,
+        /// Why, for people to read.
+        reason: String,
+    },
 }
 
 /// Nothing was decided here; the same request may be sent again.
