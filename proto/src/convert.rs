@@ -1,4 +1,4 @@
-//! Conversions between messages and values, one file for each `.proto` file.
+//! Conversions between messages and values, one file for each `.proto` file, and one for transactions.
 //!
 //! Encoding destructures its value without `..`, so that a new field must be thought about.
 
@@ -11,6 +11,7 @@ mod session;
 mod status;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 /// Converts every element.
 fn all<M, T>(messages: Vec<M>) -> Result<Vec<T>, T::Error>

@@ -56,10 +56,14 @@ pub fn code(no: &No) -> Code {
         No::Refused(refusal) => match refusal {
             Refusal::NotFound { .. } => Code::NotFound,
             Refusal::AlreadyExists { .. } => Code::AlreadyExists,
-            Refusal::Changed { .. } => Code::Aborted,
+            Refusal::Changed { .. } | Refusal::TransactionFailed { compare: true, .. } => {
+                Code::Aborted
+            }
             Refusal::HasChildren { .. }
             | Refusal::TooManyNodes { .. }
             | Refusal::EphemeralParent { .. }
+            | Refusal::TtlParent { .. }
+            | Refusal::TransactionFailed { compare: false, .. }
             | Refusal::NotEphemeral { .. }
             | Refusal::IsRoot { .. }
             | Refusal::LockInUse { .. }

@@ -1,15 +1,15 @@
 //! `operation.proto`.
 
 use super::lock::mode;
-use super::node::{lifetime, optional_lifetime, stat};
+use super::node::{lifetime, optional_lifetime, stat, ttl_ms};
 use crate::v1;
 use crate::wire::{
     WireError, WireProblem, bounded, contents, contents_bytes, missing, path, required, wrong,
 };
 use cotter_types::limits::{ACKNOWLEDGED_RANGES_MAX, NAME_BYTES_MAX};
 use cotter_types::{
-    Acknowledged, Acquire, Create, Delete, Instance, ListPage, Mutation, Query, QueryResponse,
-    RequestNumber, Response, Revision, SessionId, Set,
+    Acknowledged, Acquire, Create, CreateSequential, Delete, Instance, ListPage, Mutation, Query,
+    QueryResponse, RequestNumber, Response, Revision, SessionId, Set,
 };
 
 impl From<Create> for v1::Create {
@@ -27,6 +27,8 @@ impl From<Create> for v1::Create {
             lifetime: v1::Lifetime::from(lifetime).into(),
             parents,
             exclusive,
+            sequential: false,
+            ttl_ms: ttl_ms(lifetime),
         }
     }
 }
@@ -38,11 +40,54 @@ impl TryFrom<v1::Create> for Create {
         Ok(Self {
             path: path(&message.path, "Create.path")?,
             contents: contents(&message.contents),
-            lifetime: lifetime(message.lifetime, "Create.lifetime")?,
+            lifetime: lifetime(message.lifetime, message.ttl_ms, "Create.lifetime")?,
             parents: message.parents,
             exclusive: message.exclusive,
         })
     }
+}
+
+impl From<CreateSequential> for v1::Create {
+    fn from(create: CreateSequential) -> Self {
+        let CreateSequential {
+            path,
+            contents,
+            lifetime,
+            parents,
+        } = create;
+        let ordinary = Create {
+            path,
+            contents,
+            lifetime,
+            parents,
+            exclusive: false,
+        };
+        Self {
+            sequential: true,
+            ..ordinary.into()
+        }
+    }
+}
+
+/// Reads a sequential creation.
+pub(super) fn sequential(message: v1::Create) -> Result<CreateSequential, WireError> {
+    let Create {
+        path,
+        contents,
+        lifetime,
+        parents,
+        exclusive,
+    } = message.try_into()?;
+    if exclusive {
+        let problem = WireProblem::Malformed("a sequential creation never meets a node");
+        return Err(wrong("Create.exclusive", problem));
+    }
+    Ok(CreateSequential {
+        path,
+        contents,
+        lifetime,
+        parents,
+    })
 }
 
 impl From<Set> for v1::Set {
@@ -124,6 +169,7 @@ impl From<Acquire> for v1::Acquire {
             create: create
                 .map_or(v1::Lifetime::Unspecified, v1::Lifetime::from)
                 .into(),
+            create_ttl_ms: create.map_or(0, ttl_ms),
         }
     }
 }
@@ -138,7 +184,7 @@ impl TryFrom<v1::Acquire> for Acquire {
             wait: required(message.wait, "Acquire.wait")?.try_into()?,
             lock_delay_ms: message.lock_delay_ms,
             conflict_notice: message.conflict_notice,
-            create: optional_lifetime(message.create, "Acquire.create")?,
+            create: optional_lifetime(message.create, message.create_ttl_ms, "Acquire.create")?,
         })
     }
 }
@@ -160,6 +206,8 @@ impl From<Mutation> for v1::Mutation {
             }),
             Mutation::Cancel { number } => Wire::Cancel(v1::Cancel { number: number.0 }),
             Mutation::Close => Wire::Close(v1::Close {}),
+            Mutation::CreateSequential(create) => Wire::Create(create.into()),
+            Mutation::Transaction(transaction) => Wire::Transaction(transaction.into()),
         };
         Self {
             mutation: Some(mutation),
@@ -177,6 +225,9 @@ impl TryFrom<v1::Mutation> for Mutation {
                 .mutation
                 .ok_or_else(|| missing("Mutation.mutation"))?
             {
+                Wire::Create(create) if create.sequential => {
+                    Self::CreateSequential(sequential(create)?)
+                }
                 Wire::Create(create) => Self::Create(create.try_into()?),
                 Wire::Set(set) => Self::Set(set.try_into()?),
                 Wire::Delete(delete) => Self::Delete(delete.try_into()?),
@@ -192,6 +243,7 @@ impl TryFrom<v1::Mutation> for Mutation {
                     number: RequestNumber(cancel.number),
                 },
                 Wire::Close(v1::Close {}) => Self::Close,
+                Wire::Transaction(transaction) => Self::Transaction(transaction.try_into()?),
             },
         )
     }
@@ -286,6 +338,7 @@ impl From<Response> for v1::Response {
             Response::Created { created, stat } => w::Response::Created(w::Created {
                 created,
                 stat: Some(stat.into()),
+                path: String::new(),
             }),
             Response::Written { stat } => w::Response::Written(w::Written {
                 stat: Some(stat.into()),
@@ -297,6 +350,14 @@ impl From<Response> for v1::Response {
             } => w::Response::Acquired(w::Acquired {
                 sequencer: Some(sequencer.into()),
                 waited_ms,
+            }),
+            Response::CreatedAt { path, stat } => w::Response::Created(w::Created {
+                created: true,
+                stat: Some((*stat).into()),
+                path: path.as_str().to_owned(),
+            }),
+            Response::Applied { results } => w::Response::Applied(w::Applied {
+                results: results.into_iter().map(Into::into).collect(),
             }),
         };
         Self {
@@ -316,10 +377,7 @@ impl TryFrom<v1::Response> for Response {
                 .ok_or_else(|| missing("Response.response"))?
             {
                 w::Response::Done(w::Done {}) => Self::Done,
-                w::Response::Created(created) => Self::Created {
-                    created: created.created,
-                    stat: stat(created.stat, "Response.Created.stat")?,
-                },
+                w::Response::Created(created) => created_response(created)?,
                 w::Response::Written(written) => Self::Written {
                     stat: stat(written.stat, "Response.Written.stat")?,
                 },
@@ -329,8 +387,29 @@ impl TryFrom<v1::Response> for Response {
                         .try_into()?,
                     waited_ms: acquired.waited_ms,
                 },
+                w::Response::Applied(applied) => Self::Applied {
+                    results: super::all(applied.results)?,
+                },
             },
         )
+    }
+}
+
+/// Reads what became of a creation: with a path, of a sequential one.
+fn created_response(message: v1::response::Created) -> Result<Response, WireError> {
+    const PATH: &str = "Response.Created.path";
+    let stat = stat(message.stat, "Response.Created.stat")?;
+    let created = message.created;
+    match message.path.as_str() {
+        "" => Ok(Response::Created { created, stat }),
+        text if created => Ok(Response::CreatedAt {
+            path: path(text, PATH)?,
+            stat: Box::new(stat),
+        }),
+        _ => Err(wrong(
+            PATH,
+            WireProblem::Malformed("a sequential creation never meets a node"),
+        )),
     }
 }
 

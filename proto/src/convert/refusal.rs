@@ -61,6 +61,16 @@ impl From<Refusal> for v1::Refusal {
             }
             Refusal::Limit { what, limit } => w::Kind::Limit(w::Limit { what, limit }),
             Refusal::Invalid { what } => w::Kind::Invalid(w::Invalid { what }),
+            Refusal::TtlParent { path } => w::Kind::TtlParent(w::TtlParent { path }),
+            Refusal::TransactionFailed {
+                index,
+                compare,
+                reason,
+            } => w::Kind::TransactionFailed(w::TransactionFailed {
+                index,
+                compare,
+                reason,
+            }),
         };
         Self {
             text,
@@ -125,6 +135,16 @@ impl TryFrom<v1::Refusal> for Refusal {
             },
             w::Kind::Limit(w::Limit { what, limit }) => Self::Limit { what, limit },
             w::Kind::Invalid(w::Invalid { what }) => Self::Invalid { what },
+            w::Kind::TtlParent(w::TtlParent { path }) => Self::TtlParent { path },
+            w::Kind::TransactionFailed(w::TransactionFailed {
+                index,
+                compare,
+                reason,
+            }) => Self::TransactionFailed {
+                index,
+                compare,
+                reason,
+            },
         })
     }
 }

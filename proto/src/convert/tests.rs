@@ -7,7 +7,8 @@ use crate::v1;
 use crate::wire::{WireError, WireProblem};
 use cotter_types::limits::{ACKNOWLEDGED_RANGES_MAX, LABEL_BYTES_MAX};
 use cotter_types::{
-    Acknowledged, ClientFrame, LockMode, Nonce, OpenSession, Refusal, ServerFrame, SessionMetadata,
+    Acknowledged, ClientFrame, LockMode, Mutation, Nonce, OpenSession, Refusal, ServerFrame,
+    SessionMetadata,
 };
 use proptest::prelude::{ProptestConfig, any, proptest};
 use proptest::{collection, prop_assert_eq, sample};
@@ -126,6 +127,53 @@ fn unspecified_mode_of_an_acquire_is_refused() {
         assert_eq!(error.field, "Acquire.mode");
         assert_eq!(error.problem, WireProblem::UnknownValue(mode));
     }
+}
+
+#[test]
+fn time_to_live_of_another_lifetime_is_refused() {
+    let create = |lifetime: v1::Lifetime, ttl_ms| v1::Create {
+        path: "/ls/local/a".to_owned(),
+        lifetime: lifetime.into(),
+        ttl_ms,
+        ..v1::Create::default()
+    };
+    assert!(cotter_types::Create::try_from(create(v1::Lifetime::Ttl, 5_000)).is_ok());
+    for lifetime in [v1::Lifetime::Permanent, v1::Lifetime::Ephemeral] {
+        assert!(cotter_types::Create::try_from(create(lifetime, 0)).is_ok());
+        let error = cotter_types::Create::try_from(create(lifetime, 5_000)).unwrap_err();
+        assert_eq!(error.field, "Create.lifetime");
+    }
+}
+
+#[test]
+fn sequential_creation_that_is_exclusive_is_refused() {
+    let mut create = v1::Create {
+        path: "/ls/local/a".to_owned(),
+        lifetime: v1::Lifetime::Permanent.into(),
+        sequential: true,
+        ..v1::Create::default()
+    };
+    let read = |create: &v1::Create| {
+        Mutation::try_from(v1::Mutation {
+            mutation: Some(v1::mutation::Mutation::Create(create.clone())),
+        })
+    };
+    assert!(matches!(read(&create), Ok(Mutation::CreateSequential(_))));
+    create.exclusive = true;
+    assert_eq!(read(&create).unwrap_err().field, "Create.exclusive");
+}
+
+#[test]
+fn compare_and_operation_of_no_known_kind_are_named() {
+    let compare = v1::Compare {
+        path: "/ls/local/a".to_owned(),
+        condition: None,
+    };
+    let error = cotter_types::Compare::try_from(compare).unwrap_err();
+    assert_eq!(error.field, "Compare.condition");
+    let operation = v1::NodeOperation { operation: None };
+    let error = cotter_types::NodeOperation::try_from(operation).unwrap_err();
+    assert_eq!(error.field, "NodeOperation.operation");
 }
 
 #[test]

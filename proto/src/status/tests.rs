@@ -75,6 +75,19 @@ fn lost_compare_and_set_is_aborted() {
 }
 
 #[test]
+fn failed_compare_of_a_transaction_is_aborted_and_a_refused_operation_is_not() {
+    let failed = |compare| {
+        code(&No::Refused(Refusal::TransactionFailed {
+            index: 0,
+            compare,
+            reason: "it has changed".to_owned(),
+        }))
+    };
+    assert_eq!(failed(true), Code::Aborted);
+    assert_eq!(failed(false), Code::FailedPrecondition);
+}
+
+#[test]
 fn ended_session_is_a_failed_precondition_not_a_lack_of_rights() {
     let no = No::Refused(Refusal::NoSession {
         session: SessionId(3),

@@ -2,11 +2,12 @@
 
 use cotter_types::{
     Acknowledged, Acquire, Answer, CellId, CellStatus, CellTime, ChangeOfHands, ClientFrame,
-    Contents, Create, Delete, EndReason, Epoch, Explanation, FencingToken, HandEnd, HolderView,
-    Instance, Lifetime, ListPage, LockMode, LockRow, MemberStatus, Mutation, NodeStat, Nonce,
-    Notice, OpenSession, Path, Query, QueryResponse, Refusal, ReplicaId, RequestNumber, Response,
-    Revision, Role, Sequencer, ServerFrame, SessionId, SessionMetadata, SessionView, Set,
-    Unavailable, Wait, WaiterView, Welcome, limits,
+    Compare, Condition, Contents, Create, CreateSequential, Delete, EndReason, Epoch, Explanation,
+    FencingToken, HandEnd, HolderView, Instance, Lifetime, ListPage, LockMode, LockRow,
+    MemberStatus, Mutation, NodeOperation, NodeResult, NodeStat, Nonce, Notice, OpenSession, Path,
+    Query, QueryResponse, Refusal, ReplicaId, RequestNumber, Response, Revision, Role, Sequencer,
+    ServerFrame, SessionId, SessionMetadata, SessionView, Set, Transaction, Unavailable, Wait,
+    WaiterView, Welcome, limits,
 };
 
 /// A stream of pseudo-random values (SplitMix64).
@@ -105,7 +106,8 @@ impl Draw {
     }
 
     fn lifetime(&mut self) -> Lifetime {
-        self.one_of(&[Lifetime::Permanent, Lifetime::Ephemeral])
+        let ttl = Lifetime::Ttl { ms: self.number() };
+        self.one_of(&[Lifetime::Permanent, Lifetime::Ephemeral, ttl])
     }
 
     fn stat(&mut self) -> NodeStat {
@@ -286,27 +288,90 @@ impl Draw {
         Instance(self.number())
     }
 
+    fn create(&mut self) -> Create {
+        Create {
+            path: self.path(),
+            contents: self.contents(),
+            lifetime: self.lifetime(),
+            parents: self.flag(),
+            exclusive: self.flag(),
+        }
+    }
+
+    fn create_sequential(&mut self) -> CreateSequential {
+        CreateSequential {
+            path: self.path(),
+            contents: self.contents(),
+            lifetime: self.lifetime(),
+            parents: self.flag(),
+        }
+    }
+
+    fn set(&mut self) -> Set {
+        Set {
+            path: self.path(),
+            contents: self.contents(),
+            if_content_generation: self.maybe(Self::number),
+            if_instance: self.maybe(Self::instance),
+        }
+    }
+
+    fn delete(&mut self) -> Delete {
+        Delete {
+            path: self.path(),
+            recursive: self.flag(),
+            if_content_generation: self.maybe(Self::number),
+            if_instance: self.maybe(Self::instance),
+        }
+    }
+
+    fn compare(&mut self) -> Compare {
+        Compare {
+            path: self.path(),
+            condition: match self.below(7) {
+                0 => Condition::Exists,
+                1 => Condition::Absent,
+                2 => Condition::Instance(self.instance()),
+                3 => Condition::ContentGeneration(self.number()),
+                4 => Condition::ChildGeneration(self.number()),
+                5 => Condition::LockGeneration(self.number()),
+                _ => Condition::Contents(self.contents()),
+            },
+        }
+    }
+
+    fn node_operation(&mut self) -> NodeOperation {
+        match self.below(4) {
+            0 => NodeOperation::Create(self.create()),
+            1 => NodeOperation::CreateSequential(self.create_sequential()),
+            2 => NodeOperation::Set(self.set()),
+            _ => NodeOperation::Delete(self.delete()),
+        }
+    }
+
+    fn node_result(&mut self) -> NodeResult {
+        match self.below(3) {
+            0 => NodeResult::Created {
+                path: self.path(),
+                created: self.flag(),
+                instance: self.instance(),
+                content_generation: self.number(),
+            },
+            1 => NodeResult::Written {
+                instance: self.instance(),
+                content_generation: self.number(),
+            },
+            _ => NodeResult::Deleted {
+                nodes: self.number(),
+            },
+        }
+    }
+
     fn mutation(&mut self) -> Mutation {
-        match self.below(8) {
-            0 => Mutation::Create(Create {
-                path: self.path(),
-                contents: self.contents(),
-                lifetime: self.lifetime(),
-                parents: self.flag(),
-                exclusive: self.flag(),
-            }),
-            1 => Mutation::Set(Set {
-                path: self.path(),
-                contents: self.contents(),
-                if_content_generation: self.maybe(Self::number),
-                if_instance: self.maybe(Self::instance),
-            }),
-            2 => Mutation::Delete(Delete {
-                path: self.path(),
-                recursive: self.flag(),
-                if_content_generation: self.maybe(Self::number),
-                if_instance: self.maybe(Self::instance),
-            }),
+        match self.below(10) {
+            0 => Mutation::Create(self.create()),
+            1 => Mutation::Set(self.set()),
+            2 => Mutation::Delete(self.delete()),
             3 => Mutation::Unhold { path: self.path() },
             4 => Mutation::Acquire(Acquire {
                 path: self.path(),
@@ -323,6 +388,11 @@ impl Draw {
             6 => Mutation::Cancel {
                 number: self.request(),
             },
+            7 => Mutation::CreateSequential(self.create_sequential()),
+            8 => Mutation::Transaction(Transaction {
+                compares: self.some(Self::compare),
+                operations: self.some(Self::node_operation),
+            }),
             _ => Mutation::Close,
         }
     }
@@ -403,7 +473,7 @@ impl Draw {
     /// Draws any refusal.
     pub(super) fn refusal(&mut self) -> Refusal {
         let (path, n) = (self.text(), self.number());
-        match self.below(19) {
+        match self.below(21) {
             0 => Refusal::NotFound { path },
             1 => Refusal::AlreadyExists { path },
             2 => Refusal::Changed {
@@ -443,6 +513,12 @@ impl Draw {
                 what: path,
                 limit: n,
             },
+            18 => Refusal::TtlParent { path },
+            19 => Refusal::TransactionFailed {
+                index: self.pid(),
+                compare: self.flag(),
+                reason: path,
+            },
             _ => Refusal::Invalid { what: path },
         }
     }
@@ -462,7 +538,7 @@ impl Draw {
     }
 
     fn response(&mut self) -> Response {
-        match self.below(5) {
+        match self.below(7) {
             0 => Response::Done,
             1 => Response::Created {
                 created: self.flag(),
@@ -471,6 +547,13 @@ impl Draw {
             2 => Response::Written { stat: self.stat() },
             3 => Response::Deleted {
                 nodes: self.number(),
+            },
+            4 => Response::CreatedAt {
+                path: self.path(),
+                stat: Box::new(self.stat()),
+            },
+            5 => Response::Applied {
+                results: self.some(Self::node_result),
             },
             _ => Response::Acquired {
                 sequencer: self.sequencer(),
