@@ -1,7 +1,7 @@
 //! Applying entries: the only way in which a cell changes.
 //!
 //! A log entry is either accepted or does nothing at all. An accepted batch first moves cell time,
-//! which may end waits and lock-delays, then applies its commands in order. After each of these
+//! which may end waits, lock-delays and times to live, then applies its commands in order. After each of these
 //! steps the locks that were disturbed are settled, so that the entry that frees a lock is the one
 //! that grants it.
 //!
@@ -10,7 +10,7 @@
 
 use crate::cell::FEATURE_LEVEL_MAX;
 use crate::effect::{Applied, Effect};
-use crate::footprint::Cacheable;
+use crate::footprint::{Cacheable, Footprint};
 use crate::settle::Disturbed;
 use crate::state::DeadlineKind;
 use crate::{Batch, Cell, Command, Entry};
@@ -136,6 +136,13 @@ pub(crate) struct Application<'a> {
     pub(crate) disturbed: BTreeMap<Path, Disturbed>,
 }
 
+/// Everything that a step can change, as it was before.
+pub(crate) struct Savepoint {
+    cell: Cell,
+    touched: Footprint,
+    effects: usize,
+}
+
 impl<'a> Application<'a> {
     fn new(cell: &'a mut Cell, wall_ms: u64) -> Self {
         Self {
@@ -167,6 +174,34 @@ impl<'a> Application<'a> {
         self.applied.touched.add(item);
     }
 
+    /// Keeps everything as it is now, to go back to. What the step touches from here on is noted
+    /// apart.
+    pub(crate) fn savepoint(&mut self) -> Savepoint {
+        assert!(
+            self.disturbed.is_empty(),
+            "invariant I-CELL-5: a lock is unsettled before a transaction"
+        );
+        Savepoint {
+            cell: self.cell.clone(),
+            touched: std::mem::take(&mut self.applied.touched),
+            effects: self.applied.effects.len(),
+        }
+    }
+
+    /// Goes back to how everything was.
+    pub(crate) fn roll_back(&mut self, before: Savepoint) {
+        *self.cell = before.cell;
+        self.applied.touched = before.touched;
+        self.applied.effects.truncate(before.effects);
+        self.disturbed.clear();
+    }
+
+    /// Keeps what the step did since.
+    pub(crate) fn keep(&mut self, before: Savepoint) {
+        let since = std::mem::replace(&mut self.applied.touched, before.touched);
+        self.applied.touched.extend(&since);
+    }
+
     /// Moves cell time, never back, and does what was to be done until then, in order.
     fn move_time(&mut self, stamp: cotter_types::CellTime) {
         self.cell.header.time = self.cell.header.time.max(stamp);
@@ -179,6 +214,7 @@ impl<'a> Application<'a> {
             match deadline.kind {
                 DeadlineKind::LockDelay => self.end_delay(&deadline.path),
                 DeadlineKind::Wait => self.end_wait(&deadline.path, deadline.place),
+                DeadlineKind::Ttl => self.end_ttl(&deadline.path),
             }
             assert!(
                 !self.cell.indexes.deadlines.contains(&deadline),

@@ -36,6 +36,9 @@ pub struct Cell {
     pub(crate) ledgers: Table<SessionId, Ledger>,
     pub(crate) outcomes: Table<(SessionId, RequestNumber), Outcome>,
     pub(crate) opens: Table<(Path, SessionId), ()>,
+    /// When the time to live of a node passes; apart from the nodes, so that rows written before
+    /// there was one stay as they are.
+    pub(crate) expiries: Table<Path, CellTime>,
     pub(crate) indexes: Indexes,
 }
 
@@ -112,6 +115,7 @@ impl Cell {
             ledgers: Table::new(Tag::Ledgers),
             outcomes: Table::new(Tag::Outcomes),
             opens: Table::new(Tag::Opens),
+            expiries: Table::new(Tag::Expiries),
             indexes: Indexes::default(),
         }
     }
@@ -152,7 +156,8 @@ impl Cell {
         self.header.time
     }
 
-    /// Returns when time alone will do something next: end a wait or a lock-delay.
+    /// Returns when time alone will do something next: end a wait, a lock-delay or a node's time to
+    /// live.
     #[must_use]
     pub fn next_deadline(&self) -> Option<CellTime> {
         self.indexes.deadlines.get_min().map(|deadline| deadline.at)
@@ -183,6 +188,7 @@ impl Cell {
             .wrapping_add(self.ledgers.digest())
             .wrapping_add(self.outcomes.digest())
             .wrapping_add(self.opens.digest())
+            .wrapping_add(self.expiries.digest())
     }
 
     /// Returns how much there is of everything.

@@ -158,6 +158,7 @@ impl Cell {
             Tag::Ledgers => fill(&mut self.ledgers, chunk)?,
             Tag::Outcomes => fill(&mut self.outcomes, chunk)?,
             Tag::Opens => fill(&mut self.opens, chunk)?,
+            Tag::Expiries => fill(&mut self.expiries, chunk)?,
         }
         Ok(0)
     }
@@ -188,6 +189,7 @@ impl Iterator for Walk {
                 Tag::Ledgers => writer.plain(&cell.ledgers, &last),
                 Tag::Outcomes => writer.plain(&cell.outcomes, &last),
                 Tag::Opens => writer.plain(&cell.opens, &last),
+                Tag::Expiries => writer.plain(&cell.expiries, &last),
             };
             match reached {
                 Some(last) => self.last = last,

@@ -8,7 +8,10 @@
 use crate::Cell;
 use crate::Command;
 use crate::state::Outcome;
-use cotter_types::{CellTime, Create, Lifetime, Mutation, Path, RequestNumber, SessionId};
+use cotter_types::{
+    CellTime, Create, Lifetime, Mutation, NodeOperation, Path, RequestNumber, SessionId,
+    Transaction,
+};
 use std::collections::BTreeSet;
 
 /// Something that a client may have in its cache.
@@ -128,8 +131,8 @@ impl Cell {
         footprint
     }
 
-    /// Returns what may change when cell time reaches `time`, were that now: waits and lock-delays
-    /// end, locks are granted, ephemeral nodes go.
+    /// Returns what may change when cell time reaches `time`, were that now: waits, lock-delays and
+    /// times to live end, locks are granted, nodes go.
     #[must_use]
     pub fn footprint_of_time(&self, time: CellTime) -> Footprint {
         let mut footprint = Footprint::default();
@@ -171,6 +174,13 @@ impl Cell {
                 }
             }
             Mutation::Close => self.add_end(session, footprint),
+            Mutation::CreateSequential(create) => {
+                // A creation that is refused changes nothing.
+                if let Ok((path, _)) = self.next_in_sequence(&create.path) {
+                    self.add_creation(&path, footprint);
+                }
+            }
+            Mutation::Transaction(transaction) => self.add_transaction(transaction, footprint),
         }
     }
 
@@ -178,6 +188,53 @@ impl Cell {
     fn add_creation(&self, path: &Path, footprint: &mut Footprint) {
         let (missing, _) = self.missing(path);
         for at in missing {
+            footprint.add_child_change(&at);
+            footprint.add(Cacheable::Absence(at));
+        }
+    }
+
+    /// Adds what changes when a transaction is made. Its operations see what those before them did,
+    /// which is not known here; so whatever one of them may find otherwise than it is now counts as
+    /// changed.
+    fn add_transaction(&self, transaction: &Transaction, footprint: &mut Footprint) {
+        let deletes = |it: &NodeOperation| matches!(it, NodeOperation::Delete(_));
+        let deletes = transaction.operations.iter().any(deletes);
+        for operation in &transaction.operations {
+            match operation {
+                NodeOperation::Create(create) => {
+                    self.add_creation_after(&create.path, deletes, footprint);
+                }
+                NodeOperation::CreateSequential(create) => {
+                    // Which number it gets depends on the operations before it.
+                    if let Some(parent) = create.path.parent() {
+                        self.add_creation_after(&parent, deletes, footprint);
+                        footprint.add_stat(&parent);
+                        footprint.add(Cacheable::Subtree(parent));
+                    }
+                }
+                NodeOperation::Set(set) => {
+                    footprint.add(Cacheable::Contents(set.path.clone()));
+                    footprint.add_stat(&set.path);
+                }
+                NodeOperation::Delete(delete) => {
+                    if delete.recursive {
+                        footprint.add(Cacheable::Subtree(delete.path.clone()));
+                    }
+                    footprint.add_removal(&delete.path);
+                }
+            }
+        }
+    }
+
+    /// Adds what changes when a node and its missing parents are created, after `deletes` that may
+    /// have removed any of them.
+    fn add_creation_after(&self, path: &Path, deletes: bool, footprint: &mut Footprint) {
+        if !deletes {
+            return self.add_creation(path, footprint);
+        }
+        let mut next = Some(path.clone());
+        while let Some(at) = next {
+            next = at.parent();
             footprint.add_child_change(&at);
             footprint.add(Cacheable::Absence(at));
         }
@@ -199,11 +256,12 @@ impl Cell {
         }
     }
 
-    /// Adds what may change when a lock, or who keeps an ephemeral node, is disturbed.
+    /// Adds what may change when a lock, or who keeps a node that is not permanent, is disturbed.
+    /// Whether a time to live has passed is left out of account: time may move first.
     fn add_disturbance(&self, path: &Path, footprint: &mut Footprint) {
         footprint.add(Cacheable::LockFree(path.clone()));
         let node = self.nodes.get(path);
-        if node.is_some_and(|node| node.lifetime == Lifetime::Ephemeral) {
+        if node.is_some_and(|node| node.lifetime != Lifetime::Permanent) {
             footprint.add_removal(path);
         }
     }

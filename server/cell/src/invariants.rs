@@ -16,12 +16,14 @@
 //! | I-CELL-9 | tokens are below 2^53, and none is above the cell's counter; instances, places and sessions are not above theirs |
 //! | I-CELL-10 | at most sixteen changes of hands are kept for a lock, the last ones |
 //! | I-CELL-11 | every index says what its tables say |
-//! | I-CELL-12 | every deadline is in the future and belongs to a waiter or a lock-delay |
+//! | I-CELL-12 | every deadline is in the future and belongs to a waiter, a lock-delay or a time to live |
 //! | I-CELL-13 | the digest kept equals the digest counted anew |
 //! | I-CELL-14 | the feature level is one that this program knows |
 //! | I-CELL-15 | a ledger's ranges ascend above its floor and do not touch; no decided outcome is acknowledged |
+//! | I-CELL-16 | a node has an expiry exactly if it has a time to live; when that has passed, its lock is in use |
 
 use crate::cell::{Cell, FEATURE_LEVEL_MAX, Indexes, active_key};
+use crate::expiry::ttl_deadline;
 use crate::lock::wait_deadline;
 use crate::settle::delay_deadline;
 use crate::state::{Lock, Outcome};
@@ -48,6 +50,7 @@ impl Cell {
         self.check_sessions()?;
         self.check_tree()?;
         self.check_contents_and_owners()?;
+        self.check_expiries()?;
         self.check_counters()?;
         self.check_hands()?;
         self.check_indexes()?;
@@ -198,7 +201,7 @@ impl Cell {
         for (path, node) in self.nodes.iter() {
             let found = owners.get(path).copied().unwrap_or_default();
             let kept = match node.lifetime {
-                Lifetime::Permanent => found == 0,
+                Lifetime::Permanent | Lifetime::Ttl { .. } => found == 0,
                 Lifetime::Ephemeral => found > 0 || !self.locks.get(path).is_none_or(Lock::is_free),
             };
             ensure(kept && node.owners == found, 7, || {
@@ -216,6 +219,25 @@ impl Cell {
                 "{bytes} bytes of contents, not {}",
                 self.header.content_bytes
             )
+        })
+    }
+
+    fn check_expiries(&self) -> Result<(), String> {
+        let mut mortal = 0;
+        for (path, node) in self.nodes.iter() {
+            let expiry = self.expiries.get(path);
+            let has_ttl = matches!(node.lifetime, Lifetime::Ttl { .. });
+            mortal += u64::from(has_ttl);
+            ensure(expiry.is_some() == has_ttl, 16, || {
+                format!("{path} is {:?} and expires at {expiry:?}", node.lifetime)
+            })?;
+            let in_use = !self.locks.get(path).is_none_or(Lock::is_free);
+            ensure(!self.is_overdue(path) || in_use, 16, || {
+                format!("{path} outlived its time, at {expiry:?}")
+            })?;
+        }
+        ensure(mortal == self.expiries.len(), 16, || {
+            "something that does not exist expires".to_owned()
         })
     }
 
@@ -317,7 +339,8 @@ impl Cell {
             && self.sessions.digest() == self.sessions.digest_recounted()
             && self.ledgers.digest() == self.ledgers.digest_recounted()
             && self.outcomes.digest() == self.outcomes.digest_recounted()
-            && self.opens.digest() == self.opens.digest_recounted();
+            && self.opens.digest() == self.opens.digest_recounted()
+            && self.expiries.digest() == self.expiries.digest_recounted();
         ensure(right, 13, || {
             "a digest is not the sum of its table".to_owned()
         })
@@ -342,6 +365,11 @@ impl Cell {
             }
             if let Some(until) = lock.delay_until {
                 indexes.deadlines.insert(delay_deadline(path, until));
+            }
+        }
+        for (path, at) in self.expiries.iter() {
+            if *at > self.header.time {
+                indexes.deadlines.insert(ttl_deadline(path, *at));
             }
         }
         for ((path, place), waiter) in self.waiters.iter() {

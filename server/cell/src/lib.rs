@@ -5,8 +5,8 @@
 //! with. It knows no network, no disk and no lease: who may speak for the cell, and until when, is
 //! the replica's to know.
 //!
-//! A reader can begin with `command.rs` (what comes in), go on to `apply.rs`, `mutate.rs`, `lock.rs`
-//! and `settle.rs` (what it does), and end with `invariants.rs` (what must always be true). The
+//! A reader can begin with `command.rs` (what comes in), go on to `apply.rs`, `mutate.rs`, `tree.rs`,
+//! `transaction.rs`, `lock.rs` and `settle.rs` (what it does), and end with `invariants.rs` (what must always be true). The
 //! scripts in `tests/scripts` say the same by example, and are the specification.
 
 mod apply;
@@ -14,6 +14,7 @@ mod cell;
 mod checkpoint;
 mod command;
 mod effect;
+mod expiry;
 mod footprint;
 mod invariants;
 mod ledger;
@@ -24,6 +25,7 @@ mod session;
 mod settle;
 mod state;
 mod table;
+mod transaction;
 mod tree;
 
 pub use cell::{Cell, FEATURE_LEVEL_MAX};

@@ -5,6 +5,7 @@
 
 use crate::apply::Application;
 use crate::cell::Cell;
+use crate::expiry::check_lifetime;
 use crate::mutate::Reply;
 use crate::state::{Deadline, DeadlineKind, Lock, Outcome, Waiter};
 use crate::tree::{check_local, limit, not_found};
@@ -54,6 +55,9 @@ impl Application<'_> {
     fn prepare_acquire(&mut self, session: SessionId, acquire: &Acquire) -> Result<(), Refusal> {
         let path = &acquire.path;
         check_local(self.cell, path)?;
+        if let Some(lifetime) = acquire.create {
+            check_lifetime(lifetime)?;
+        }
         if acquire.lock_delay_ms > limits::LOCK_DELAY_MS_MAX {
             let most = limits::LOCK_DELAY_MS_MAX;
             return Err(limit("milliseconds of lock-delay", most));

@@ -85,6 +85,8 @@ impl Application<'_> {
             Mutation::Release { path, number } => self.release(session, path, *number),
             Mutation::Cancel { number: target } => self.cancel(session, number, *target),
             Mutation::Close => Ok(Response::Done),
+            Mutation::CreateSequential(create) => self.create_sequential(session, create),
+            Mutation::Transaction(transaction) => self.transaction(session, transaction),
         })
     }
 
@@ -137,9 +139,12 @@ impl Application<'_> {
             | Mutation::Unhold { .. }
             | Mutation::Release { .. }
             | Mutation::Cancel { .. } => OUTCOMES_HARD_MAX - 1,
-            Mutation::Create(_) | Mutation::Set(_) | Mutation::Acquire(_) => {
-                limits::OUTCOMES_PER_SESSION_MAX
-            }
+            Mutation::Transaction(transaction) if transaction.only_frees() => OUTCOMES_HARD_MAX - 1,
+            Mutation::Create(_)
+            | Mutation::CreateSequential(_)
+            | Mutation::Set(_)
+            | Mutation::Acquire(_)
+            | Mutation::Transaction(_) => limits::OUTCOMES_PER_SESSION_MAX,
         };
         if kept < most {
             return Ok(());

@@ -2,8 +2,8 @@
 //!
 //! Each step first disturbs the locks that it changes, here remembered as they were, and settles
 //! them all at its end. So a lock is granted by the entry that frees it, to the front of its queue
-//! and nobody else; its holders hear that the queue has changed; and an ephemeral node goes when the
-//! last thing that kept it has gone.
+//! and nobody else; its holders hear that the queue has changed; and an ephemeral node, or one whose
+//! time to live has passed, goes when the last thing that kept it has gone.
 
 use crate::apply::Application;
 use crate::cell::{Cell, active_key};
@@ -296,12 +296,16 @@ impl Application<'_> {
         }
     }
 
-    /// Removes an ephemeral node that nothing keeps any more.
+    /// Removes a node that is not permanent and that nothing keeps any more.
     fn reap(&mut self, path: &Path) {
         let Some(node) = self.cell.nodes.get(path) else {
             return;
         };
-        let kept = node.lifetime == Lifetime::Permanent || node.owners > 0;
+        let kept = match node.lifetime {
+            Lifetime::Permanent => true,
+            Lifetime::Ephemeral => node.owners > 0,
+            Lifetime::Ttl { .. } => !self.cell.is_overdue(path),
+        };
         let lock_is_free = self.cell.locks.get(path).is_none_or(Lock::is_free);
         if !kept && lock_is_free {
             self.remove_node(path);

@@ -207,10 +207,10 @@ pub(crate) enum Outcome {
 pub(crate) struct Deadline {
     pub(crate) at: CellTime,
     /// At the same time delays end before waits do, so that who waited just long enough gets the
-    /// lock.
+    /// lock; a node whose time to live has passed goes last, when nobody is left who waits for it.
     pub(crate) kind: DeadlineKind,
     pub(crate) path: Path,
-    /// The waiter's place; 0 for a lock-delay.
+    /// The waiter's place; 0 for a lock-delay and for a time to live.
     pub(crate) place: u64,
 }
 
@@ -219,4 +219,5 @@ pub(crate) struct Deadline {
 pub(crate) enum DeadlineKind {
     LockDelay,
     Wait,
+    Ttl,
 }

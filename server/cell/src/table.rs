@@ -27,6 +27,7 @@ pub(crate) enum Tag {
     Ledgers = 8,
     Outcomes = 9,
     Opens = 10,
+    Expiries = 11,
 }
 
 impl Tag {
@@ -43,6 +44,7 @@ impl Tag {
             8 => Self::Ledgers,
             9 => Self::Outcomes,
             10 => Self::Opens,
+            11 => Self::Expiries,
             _ => return None,
         })
     }

@@ -1,13 +1,15 @@
-//! Nodes: create, set, delete, and who holds an ephemeral node open.
+//! Nodes: create, set, delete, numbers in names, and who holds an ephemeral node open.
 //!
 //! Every check is made before the first change, so that a refused request has changed nothing.
 
 use crate::apply::Application;
 use crate::cell::Cell;
+use crate::expiry::check_lifetime;
 use crate::footprint::Cacheable;
 use crate::state::{Lock, Node};
 use cotter_types::{
-    Contents, Create, Delete, Instance, Lifetime, Path, Refusal, Response, SessionId, Set, limits,
+    Contents, Create, CreateSequential, Delete, Instance, Lifetime, NodeStat, Path, Refusal,
+    Response, SessionId, Set, limits,
 };
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -84,6 +86,35 @@ impl Cell {
         Some(found)
     }
 
+    /// Returns the path that a sequential creation at `path` gets, and its number. A name that
+    /// somebody gave by hand is passed over, up to a bound: what it costs must not grow with the
+    /// number of children.
+    pub(crate) fn next_in_sequence(&self, path: &Path) -> Result<(Path, u64), Refusal> {
+        let invalid = |what: String| Refusal::Invalid { what };
+        check_local(self, path)?;
+        let parent = path.parent().ok_or_else(|| {
+            invalid("a sequential name stands below a parent that counts it".to_owned())
+        })?;
+        let first = self.nodes.get(&parent).map_or(0, |node| node.sequence);
+        for number in first..=first + limits::SEQUENCE_SKIPS_MAX {
+            if number > limits::SEQUENCE_MAX {
+                let most = limits::SEQUENCE_MAX;
+                return Err(limit(
+                    "the numbers of sequential names below one node",
+                    most,
+                ));
+            }
+            let numbered = path
+                .numbered(number)
+                .map_err(|error| invalid(error.to_string()))?;
+            if !self.nodes.contains(&numbered) {
+                return Ok((numbered, number));
+            }
+        }
+        let most = limits::SEQUENCE_SKIPS_MAX;
+        Err(limit("taken names in a row before a sequential one", most))
+    }
+
     /// Refuses unless the node is still the one that the caller saw.
     fn check_unchanged(
         path: &Path,
@@ -125,8 +156,54 @@ impl Application<'_> {
         session: SessionId,
         create: &Create,
     ) -> Result<Response, Refusal> {
+        let (created, stat) = self.create_or_find(session, create)?;
+        Ok(Response::Created { created, stat })
+    }
+
+    pub(crate) fn create_sequential(
+        &mut self,
+        session: SessionId,
+        create: &CreateSequential,
+    ) -> Result<Response, Refusal> {
+        let (path, stat) = self.create_numbered(session, create)?;
+        let stat = Box::new(stat);
+        Ok(Response::CreatedAt { path, stat })
+    }
+
+    /// Creates a node with the next number in its name.
+    pub(crate) fn create_numbered(
+        &mut self,
+        session: SessionId,
+        create: &CreateSequential,
+    ) -> Result<(Path, NodeStat), Refusal> {
+        let (path, number) = self.cell.next_in_sequence(&create.path)?;
+        let ordinary = Create {
+            path: path.clone(),
+            contents: create.contents.clone(),
+            lifetime: create.lifetime,
+            parents: create.parents,
+            exclusive: true,
+        };
+        let (_, stat) = self.create_or_find(session, &ordinary)?;
+        // The parent's stat is touched already: it has one more child.
+        path.parent()
+            .and_then(|parent| {
+                let rise = |node: &mut Node| node.sequence = number + 1;
+                self.cell.nodes.update(&parent, rise)
+            })
+            .expect("invariant I-CELL-6: a node has a parent");
+        Ok((path, stat))
+    }
+
+    /// Creates a node, or finds it if that is allowed; returns whether it created it.
+    pub(crate) fn create_or_find(
+        &mut self,
+        session: SessionId,
+        create: &Create,
+    ) -> Result<(bool, NodeStat), Refusal> {
         let path = &create.path;
         check_local(self.cell, path)?;
+        check_lifetime(create.lifetime)?;
         self.cell.check_contents(&create.contents, 0)?;
         let existing = self.cell.nodes.get(path).map(|node| node.lifetime);
         if existing.is_some() && create.exclusive {
@@ -135,7 +212,7 @@ impl Application<'_> {
             });
         }
         let wants_open = create.lifetime == Lifetime::Ephemeral;
-        if wants_open && existing == Some(Lifetime::Permanent) {
+        if wants_open && existing.is_some_and(|lifetime| lifetime != Lifetime::Ephemeral) {
             return Err(Refusal::NotEphemeral {
                 path: path.to_string(),
             });
@@ -163,10 +240,7 @@ impl Application<'_> {
             self.cell.ledgers.update(&session, |row| row.opens += 1);
         }
         let node = self.cell.nodes.get(path).expect("it was made or found");
-        Ok(Response::Created {
-            created,
-            stat: self.cell.stat_of(path, node),
-        })
+        Ok((created, self.cell.stat_of(path, node)))
     }
 
     /// Creates a node that does not exist, and its parents if that is wanted.
@@ -183,11 +257,19 @@ impl Application<'_> {
         if missing.len() > 1 && !parents {
             return Err(not_found(&missing[1]));
         }
-        let above = self.cell.nodes.get(&ancestor);
-        if above.is_some_and(|node| node.lifetime == Lifetime::Ephemeral) {
-            return Err(Refusal::EphemeralParent {
-                path: ancestor.to_string(),
-            });
+        let above = self.cell.nodes.get(&ancestor).map(|node| node.lifetime);
+        match above.unwrap_or_default() {
+            Lifetime::Permanent => {}
+            Lifetime::Ephemeral => {
+                return Err(Refusal::EphemeralParent {
+                    path: ancestor.to_string(),
+                });
+            }
+            Lifetime::Ttl { .. } => {
+                return Err(Refusal::TtlParent {
+                    path: ancestor.to_string(),
+                });
+            }
         }
         if self.cell.nodes.len() + missing.len() as u64 > limits::NODES_MAX {
             return Err(limit("nodes in the cell", limits::NODES_MAX));
@@ -227,6 +309,9 @@ impl Application<'_> {
             contents,
         };
         self.cell.nodes.insert(path.clone(), node);
+        if let Lifetime::Ttl { ms } = lifetime {
+            self.begin_ttl(path, ms);
+        }
         self.touch(Cacheable::Absence(path.clone()));
         self.child_changed(path, |children| children + 1);
     }
@@ -239,6 +324,7 @@ impl Application<'_> {
             "invariant I-CELL-6: {path} has children or is the root"
         );
         self.cell.header.content_bytes -= node.content_bytes;
+        self.forget_ttl(path);
         let owners: Vec<SessionId> = self
             .cell
             .opens
@@ -294,11 +380,17 @@ impl Application<'_> {
     }
 
     pub(crate) fn set(&mut self, set: &Set) -> Result<Response, Refusal> {
+        let stat = self.write(set)?;
+        Ok(Response::Written { stat })
+    }
+
+    /// Replaces contents, and begins a time to live anew.
+    pub(crate) fn write(&mut self, set: &Set) -> Result<NodeStat, Refusal> {
         let path = &set.path;
         check_local(self.cell, path)?;
         let node = self.cell.nodes.get(path).ok_or_else(|| not_found(path))?;
         Cell::check_unchanged(path, node, set.if_content_generation, set.if_instance)?;
-        let old_bytes = node.content_bytes;
+        let (old_bytes, lifetime) = (node.content_bytes, node.lifetime);
         self.cell.check_contents(&set.contents, old_bytes)?;
         let new_bytes = set.contents.len() as u64;
         let header = &mut self.cell.header;
@@ -309,15 +401,22 @@ impl Application<'_> {
             node.content_checksum = xxh3_64(set.contents.as_bytes());
             node.contents = set.contents.clone();
         });
+        if let Lifetime::Ttl { ms } = lifetime {
+            self.begin_ttl(path, ms);
+        }
         self.touch(Cacheable::Contents(path.clone()));
         self.touch_stat(path);
         let node = self.cell.nodes.get(path).expect("it was found");
-        Ok(Response::Written {
-            stat: self.cell.stat_of(path, node),
-        })
+        Ok(self.cell.stat_of(path, node))
     }
 
     pub(crate) fn delete(&mut self, delete: &Delete) -> Result<Response, Refusal> {
+        let nodes = self.remove(delete)?;
+        Ok(Response::Deleted { nodes })
+    }
+
+    /// Deletes a node, with everything below it if that is wanted; returns how many are gone.
+    pub(crate) fn remove(&mut self, delete: &Delete) -> Result<u64, Refusal> {
         let path = &delete.path;
         check_local(self.cell, path)?;
         let node = self.cell.nodes.get(path).ok_or_else(|| not_found(path))?;
@@ -349,15 +448,13 @@ impl Application<'_> {
         for at in doomed.iter().rev() {
             self.remove_node(at);
         }
-        Ok(Response::Deleted {
-            nodes: doomed.len() as u64,
-        })
+        Ok(doomed.len() as u64)
     }
 
     pub(crate) fn unhold(&mut self, session: SessionId, path: &Path) -> Result<Response, Refusal> {
         check_local(self.cell, path)?;
         let node = self.cell.nodes.get(path).ok_or_else(|| not_found(path))?;
-        if node.lifetime == Lifetime::Permanent {
+        if node.lifetime != Lifetime::Ephemeral {
             return Err(Refusal::NotEphemeral {
                 path: path.to_string(),
             });

@@ -6,11 +6,14 @@
     reason = "clippy takes only functions marked as tests for tests"
 )]
 
-use cotter_cell::{Batch, Cell, Command, Effect, Entry, Footprint, Genesis, Recorded, Stamp};
+use cotter_cell::{
+    Batch, Cell, Chunk, Command, Effect, Entry, Footprint, Genesis, Recorded, Stamp,
+};
 use cotter_types::{
-    Acknowledged, Acquire, CellId, CellTime, Contents, Create, Delete, Epoch, FencingToken,
-    Instance, Lifetime, LockMode, Mutation, Nonce, OpenSession, Path, Query, ReplicaId,
-    RequestNumber, Response, SessionId, SessionMetadata, Set, Wait,
+    Acknowledged, Acquire, CellId, CellTime, Compare, Condition, Contents, Create,
+    CreateSequential, Delete, Epoch, FencingToken, Instance, Lifetime, LockMode, Mutation,
+    NodeOperation, Nonce, OpenSession, Path, Query, Refusal, ReplicaId, RequestNumber, Response,
+    SessionId, SessionMetadata, Set, Transaction, Wait,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -52,7 +55,13 @@ fn path() -> impl Strategy<Value = Path> {
 }
 
 fn lifetime() -> impl Strategy<Value = Lifetime> {
-    prop_oneof![Just(Lifetime::Permanent), Just(Lifetime::Ephemeral)]
+    prop_oneof![
+        Just(Lifetime::Permanent),
+        Just(Lifetime::Ephemeral),
+        (0..4_u64).prop_map(|seconds| Lifetime::Ttl {
+            ms: seconds * 1_000
+        }),
+    ]
 }
 
 fn acquire() -> impl Strategy<Value = Mutation> {
@@ -77,8 +86,50 @@ fn acquire() -> impl Strategy<Value = Mutation> {
     )
 }
 
-fn mutation() -> impl Strategy<Value = Mutation> {
-    let number = || (1..12_u64).prop_map(RequestNumber);
+/// Numbers that fit as often as not.
+fn small() -> impl Strategy<Value = u64> {
+    0..4_u64
+}
+
+fn compare() -> impl Strategy<Value = Compare> {
+    let condition = prop_oneof![
+        6 => Just(Condition::Exists),
+        2 => Just(Condition::Absent),
+        1 => small().prop_map(|number| Condition::Instance(Instance(number))),
+        1 => small().prop_map(Condition::ContentGeneration),
+        1 => small().prop_map(Condition::ChildGeneration),
+        1 => small().prop_map(Condition::LockGeneration),
+        1 => Just(Condition::Contents(Contents::from("begin"))),
+    ];
+    (path(), condition).prop_map(|(path, condition)| Compare { path, condition })
+}
+
+fn transaction() -> impl Strategy<Value = Mutation> {
+    let operation = node_change().prop_map(|mutation| match mutation {
+        Mutation::Create(create) => NodeOperation::Create(create),
+        Mutation::CreateSequential(create) => NodeOperation::CreateSequential(create),
+        Mutation::Set(set) => NodeOperation::Set(set),
+        Mutation::Delete(delete) => NodeOperation::Delete(delete),
+        other => unreachable!("{other:?} changes more than nodes"),
+    });
+    (vec(compare(), 0..2), vec(operation, 0..6)).prop_map(|(compares, operations)| {
+        Mutation::Transaction(Transaction {
+            compares,
+            operations,
+        })
+    })
+}
+
+/// What can also stand in a transaction.
+fn node_change() -> impl Strategy<Value = Mutation> {
+    let sequential = (path(), lifetime(), any::<bool>()).prop_map(|(path, lifetime, parents)| {
+        Mutation::CreateSequential(CreateSequential {
+            path,
+            contents: Contents::from("numbered"),
+            lifetime,
+            parents,
+        })
+    });
     let create = (path(), lifetime(), any::<bool>(), any::<bool>()).prop_map(
         |(path, lifetime, parents, exclusive)| {
             Mutation::Create(Create {
@@ -111,12 +162,16 @@ fn mutation() -> impl Strategy<Value = Mutation> {
                 if_instance: instance.map(Instance),
             })
         });
+    prop_oneof![3 => create, 1 => sequential, 2 => set, 2 => delete]
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let number = || (1..12_u64).prop_map(RequestNumber);
     let release = (path(), number()).prop_map(|(path, number)| Mutation::Release { path, number });
     prop_oneof![
         8 => acquire(),
-        3 => create,
-        1 => set,
-        2 => delete,
+        6 => node_change(),
+        5 => transaction(),
         2 => path().prop_map(|path| Mutation::Unhold { path }),
         4 => release,
         3 => number().prop_map(|number| Mutation::Cancel { number }),
@@ -221,6 +276,13 @@ impl Pair {
         }
     }
 
+    /// Returns everything but sessions and outcomes that a walk shows: nodes, locks, who holds nodes
+    /// open, and when they expire.
+    fn nodes(&self) -> Vec<Chunk> {
+        let apart = |chunk: &Chunk| !matches!(chunk.table, 1 | 7..=9);
+        self.one.walk(usize::MAX).filter(apart).collect()
+    }
+
     fn batch(&mut self, commands: Vec<Command>) -> Entry {
         self.sequence += 1;
         Entry::Batch(Batch {
@@ -318,12 +380,19 @@ impl Pair {
         });
         let (session, number) = (SessionId(session), RequestNumber(number.max(1)));
         let recorded = self.one.outcome(session, number);
+        let before = self.nodes();
         self.command(Command::Mutate {
             session,
             number,
             acknowledged: acknowledged.clone(),
             mutation: mutation.clone(),
         });
+        if let Recorded::Done(Err(Refusal::TransactionFailed { .. })) =
+            self.one.outcome(session, number)
+            && recorded == Recorded::Unseen
+        {
+            assert_eq!(before, self.nodes(), "a refused transaction changed a node");
+        }
         // What was decided stays decided, until it is acknowledged or the session ends.
         if let Recorded::Done(result) = recorded {
             let after = self.one.outcome(session, number);

@@ -4,10 +4,13 @@
 //! time 1000                                 cell time is 1000 ms from now on
 //! open n1 [lease=MS] [name=N] [principal=P] a session with nonce n1
 //! s1 #2 [ack=FLOOR[,FIRST-LAST]…] MUTATION  session 1's request 2
-//!   create PATH [contents=TEXT|BYTES*N] [ephemeral] [parents] [exclusive]
+//!   create PATH [contents=TEXT|BYTES*N] [ephemeral|ttl=MS] [parents] [exclusive] [sequential]
 //!   set PATH contents=… [generation=N] [instance=N]
 //!   delete PATH [recursive] [generation=N] [instance=N]
-//!   acquire PATH x|s [wait=MS|forever] [delay=MS] [notice] [create|create=ephemeral]
+//!   acquire PATH x|s [wait=MS|forever] [delay=MS] [notice] [create|create=ephemeral] [ttl=MS]
+//!   txn PART ; PART …                       each part a create, set or delete as above, or
+//!     if PATH exists|absent|instance=N|generation=N|children=N|lock=N|contents=TEXT
+//!     N*PART                                so many of it, with % for 1 to N
 //!   release PATH #1 · cancel #1 · unhold PATH · close
 //! expire s1 · feature 1
 //! takeover r2 seen=N · renew epoch=N attempt=N · resign epoch=N · seal
@@ -22,9 +25,10 @@
 use crate::show;
 use cotter_cell::{Batch, Cell, Command, Entry, Genesis, Stamp};
 use cotter_types::{
-    Acknowledged, Acquire, CellId, CellTime, Contents, Create, Delete, Epoch, Instance, Lifetime,
-    LockMode, Mutation, Nonce, OpenSession, Path, Query, ReplicaId, RequestNumber, SessionId,
-    SessionMetadata, Set, Wait,
+    Acknowledged, Acquire, CellId, CellTime, Compare, Condition, Contents, Create,
+    CreateSequential, Delete, Epoch, Instance, Lifetime, LockMode, Mutation, NodeOperation, Nonce,
+    OpenSession, Path, Query, ReplicaId, RequestNumber, SessionId, SessionMetadata, Set,
+    Transaction, Wait,
 };
 use std::collections::BTreeMap;
 
@@ -248,7 +252,10 @@ fn command(text: &str) -> Option<Command> {
             session: SessionId(after_letter(first)),
             number: RequestNumber(after_letter(&words.plain[1])),
             acknowledged: acknowledged(&words.text("ack")),
-            mutation: mutation(&words),
+            mutation: match rest_of_transaction(text) {
+                Some(parts) => Mutation::Transaction(transaction(parts)),
+                None => mutation(&words),
+            },
         },
         other => panic!("no such command: {other}"),
     })
@@ -277,16 +284,80 @@ fn expand(text: &str) -> String {
     }
 }
 
+/// Returns the parts of a transaction, if that is what `text` is.
+fn rest_of_transaction(text: &str) -> Option<&str> {
+    let (_, parts) = text.split_once(" txn")?;
+    Some(parts)
+}
+
+fn transaction(parts: &str) -> Transaction {
+    let mut transaction = Transaction::default();
+    for part in parts.split(" ; ").map(str::trim) {
+        let (times, part) = match part.split_once('*') {
+            Some((times, part)) if times.parse::<u64>().is_ok() => (times.parse().unwrap(), part),
+            _ => (u64::from(!part.is_empty()), part),
+        };
+        for nth in 1..=times {
+            let part = part.replace('%', &nth.to_string());
+            let words = Words::of(&format!("s1 #1 {part}"));
+            if words.plain[2] == "if" {
+                transaction.compares.push(compare(&words));
+                continue;
+            }
+            transaction.operations.push(match mutation(&words) {
+                Mutation::Create(create) => NodeOperation::Create(create),
+                Mutation::CreateSequential(create) => NodeOperation::CreateSequential(create),
+                Mutation::Set(set) => NodeOperation::Set(set),
+                Mutation::Delete(delete) => NodeOperation::Delete(delete),
+                other => panic!("not in a transaction: {other:?}"),
+            });
+        }
+    }
+    transaction
+}
+
+fn compare(words: &Words) -> Compare {
+    let condition = if words.has("exists") {
+        Condition::Exists
+    } else if words.has("absent") {
+        Condition::Absent
+    } else if let Some(instance) = words.number("instance") {
+        Condition::Instance(Instance(instance))
+    } else if let Some(generation) = words.number("generation") {
+        Condition::ContentGeneration(generation)
+    } else if let Some(generation) = words.number("children") {
+        Condition::ChildGeneration(generation)
+    } else if let Some(generation) = words.number("lock") {
+        Condition::LockGeneration(generation)
+    } else {
+        Condition::Contents(Contents::from(expand(&words.text("contents")).as_str()))
+    };
+    let path = words.path(3);
+    Compare { path, condition }
+}
+
+/// Reads how long a node shall live.
+fn lifetime(words: &Words) -> Lifetime {
+    match (words.number("ttl"), words.has("ephemeral")) {
+        (Some(ms), _) => Lifetime::Ttl { ms },
+        (None, true) => Lifetime::Ephemeral,
+        (None, false) => Lifetime::Permanent,
+    }
+}
+
 fn mutation(words: &Words) -> Mutation {
     let contents = || Contents::from(expand(&words.text("contents")).as_str());
     match words.plain[2].as_str() {
+        "create" if words.has("sequential") => Mutation::CreateSequential(CreateSequential {
+            path: words.path(3),
+            contents: contents(),
+            lifetime: lifetime(words),
+            parents: words.has("parents"),
+        }),
         "create" => Mutation::Create(Create {
             path: words.path(3),
             contents: contents(),
-            lifetime: match words.has("ephemeral") {
-                true => Lifetime::Ephemeral,
-                false => Lifetime::Permanent,
-            },
+            lifetime: lifetime(words),
             parents: words.has("parents"),
             exclusive: words.has("exclusive"),
         }),
@@ -334,7 +405,7 @@ fn acquire(words: &Words) -> Acquire {
         lock_delay_ms: words.number("delay").unwrap_or(0),
         conflict_notice: words.has("notice"),
         create: match (words.has("create"), words.text("create").as_str()) {
-            (true, _) => Some(Lifetime::Permanent),
+            (true, _) => Some(lifetime(words)),
             (_, "ephemeral") => Some(Lifetime::Ephemeral),
             _ => None,
         },

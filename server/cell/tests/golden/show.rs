@@ -2,8 +2,8 @@
 
 use cotter_cell::{Applied, Cell, Effect, Footprint, Recorded};
 use cotter_types::{
-    Explanation, HolderView, LockMode, NodeStat, Notice, QueryResponse, Refusal, Response,
-    SessionId,
+    Explanation, HolderView, LockMode, NodeResult, NodeStat, Notice, QueryResponse, Refusal,
+    Response, SessionId,
 };
 
 fn mode(mode: Option<LockMode>) -> &'static str {
@@ -75,7 +75,35 @@ fn outcome(result: &Result<Response, Refusal>) -> String {
             sequencer,
             waited_ms,
         }) => format!("acquired {sequencer} after {waited_ms} ms"),
+        Ok(Response::CreatedAt { path, stat }) => format!("created {path}: {}", node(stat)),
+        Ok(Response::Applied { results }) => {
+            let shown: Vec<_> = results.iter().take(4).map(node_result).collect();
+            let more = match results.len() {
+                0..=4 => String::new(),
+                many => format!("; … {many} in all"),
+            };
+            format!("applied: {}{more}", shown.join("; "))
+        }
         Err(refusal) => format!("refused: {refusal}"),
+    }
+}
+
+fn node_result(result: &NodeResult) -> String {
+    match result {
+        NodeResult::Created {
+            path,
+            created,
+            instance,
+            content_generation,
+        } => {
+            let what = if *created { "created" } else { "found" };
+            format!("{what} {path} instance {instance} generation {content_generation}")
+        }
+        NodeResult::Written {
+            instance,
+            content_generation,
+        } => format!("written instance {instance} generation {content_generation}"),
+        NodeResult::Deleted { nodes } => format!("deleted {nodes}"),
     }
 }
 
