@@ -221,7 +221,10 @@ pub(crate) fn change_frees_something(change: &Change) -> bool {
             true
         }
         Change::Delete(_) => true,
-        Change::Create(_) | Change::Set(_) | Change::Acquire(_) => false,
+        Change::Transaction(transaction) => transaction.only_frees(),
+        Change::Create(_) | Change::CreateSequential(_) | Change::Set(_) | Change::Acquire(_) => {
+            false
+        }
     }
 }
 
@@ -249,6 +252,10 @@ fn size_of_command(command: &Command) -> usize {
                 Change::Acquire(acquire) => acquire.path.as_str().len(),
                 Change::Release { path, .. } | Change::Unhold { path } => path.as_str().len(),
                 Change::Cancel { .. } | Change::Close => 0,
+                Change::CreateSequential(create) => {
+                    create.contents.len() + create.path.as_str().len()
+                }
+                Change::Transaction(transaction) => transaction.bytes(),
             };
             FRAME + body + acknowledged.above.len() * 20
         }
