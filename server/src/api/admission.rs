@@ -127,6 +127,20 @@ fn admitted_mutation(mutation: Mutation, cell: &str) -> Result<Mutation, Refusal
             number,
         },
         mutation @ (Mutation::Cancel { .. } | Mutation::Close) => mutation,
+        Mutation::CreateSequential(mut create) => {
+            small_enough(&create.contents)?;
+            create.path = local(&create.path, cell)?;
+            Mutation::CreateSequential(create)
+        }
+        Mutation::Transaction(mut transaction) => {
+            transaction.check()?;
+            let compared = transaction.compares.iter_mut().map(|it| &mut it.path);
+            let changed = transaction.operations.iter_mut().map(|it| it.path_mut());
+            for path in compared.chain(changed) {
+                *path = local(path, cell)?;
+            }
+            Mutation::Transaction(transaction)
+        }
     })
 }
 

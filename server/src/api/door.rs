@@ -31,7 +31,7 @@
 
 use super::streams::{Outgoing, StreamTable};
 use cotter_replica::{Input, StreamId};
-use cotter_types::limits::{CONTENTS_BYTES_MAX, STREAMS_MAX};
+use cotter_types::limits::{CONTENTS_BYTES_MAX, STREAMS_MAX, TRANSACTION_BYTES_MAX};
 use cotter_types::{ClientFrame, Mutation};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +50,8 @@ pub const INBOX_KEEPALIVES_MAX: usize = 1_024;
 pub const INBOX_PEER_INPUTS_MAX: usize = 4_096;
 
 // The heaviest request must fit many times over, or one stream could keep all others out.
-const _: () = assert!(CONTENTS_BYTES_MAX / INBOX_UNIT_BYTES * 16 < INBOX_UNITS_MAX);
+const _: () = assert!(CONTENTS_BYTES_MAX < TRANSACTION_BYTES_MAX);
+const _: () = assert!(TRANSACTION_BYTES_MAX / INBOX_UNIT_BYTES * 16 < INBOX_UNITS_MAX);
 
 /// Makes the three ends: the door for the network's side, the inbox and the table for the owner.
 #[must_use]
@@ -230,13 +231,15 @@ impl Room<'_> {
     }
 }
 
-/// Returns what a request weighs in the inbox. Requests with more contents than any node may have are
-/// refused before they come here.
+/// Returns what a request weighs in the inbox. Requests with more contents than a node or a
+/// transaction may have are refused before they come here.
 fn units(frame: &ClientFrame) -> u32 {
     let bytes = match frame {
         ClientFrame::Mutate { mutation, .. } => match mutation {
             Mutation::Create(create) => create.contents.len(),
             Mutation::Set(set) => set.contents.len(),
+            Mutation::CreateSequential(create) => create.contents.len(),
+            Mutation::Transaction(transaction) => transaction.bytes(),
             Mutation::Delete(_)
             | Mutation::Unhold { .. }
             | Mutation::Acquire(_)
@@ -250,7 +253,7 @@ fn units(frame: &ClientFrame) -> u32 {
         | ClientFrame::KeepAlive { .. }
         | ClientFrame::Query { .. } => 0,
     };
-    let units = 1 + bytes.min(CONTENTS_BYTES_MAX) / INBOX_UNIT_BYTES;
+    let units = 1 + bytes.min(TRANSACTION_BYTES_MAX) / INBOX_UNIT_BYTES;
     u32::try_from(units).unwrap_or(u32::MAX)
 }
 
