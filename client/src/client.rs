@@ -6,6 +6,7 @@ use crate::lock::LockRequest;
 use crate::nodes::{CreateRequest, DeleteRequest, SetRequest};
 use crate::reads::Reads;
 use crate::shared::{Ended, Handle, SessionState};
+use crate::transaction::TransactionRequest;
 use cotter_session::{Call, Outcome};
 use cotter_types::{
     Contents, Moment, Mutation, Path, PathError, Query, QueryResponse, Response, SessionId,
@@ -103,6 +104,11 @@ impl Client {
     /// A [`PathError`] if the path breaks a rule.
     pub fn delete(&self, path: &str) -> Result<DeleteRequest, PathError> {
         Ok(DeleteRequest::new(self.handle.clone(), Path::parse(path)?))
+    }
+
+    /// Prepares a transaction: changes of nodes that are made together or not at all.
+    pub fn transaction(&self) -> TransactionRequest {
+        TransactionRequest::new(self.handle.clone())
     }
 
     /// Stops holding an ephemeral node open. It goes when no other session holds it open.

@@ -43,6 +43,7 @@ mod observer;
 mod reads;
 mod shared;
 mod stream;
+mod transaction;
 
 #[cfg(test)]
 mod tests;
@@ -58,9 +59,11 @@ pub use nodes::{CreateRequest, Created, DeleteRequest, SetRequest};
 pub use observer::Observer;
 pub use reads::{Node, Page, Reads};
 pub use shared::{Conflict, SessionState};
+pub use transaction::TransactionRequest;
 
 pub use cotter_types::{
-    CellId, CellStatus, ChangeOfHands, Contents, Explanation, FencingToken, Instance, Lifetime,
-    ListPage, LockMode, LockRow, Moment, NodeStat, Path, PathError, Refusal, RequestNumber,
-    Revision, Sequencer, SequencerError, SessionId, SessionView, Wait,
+    CellId, CellStatus, ChangeOfHands, Compare, Condition, Contents, Create, CreateSequential,
+    Delete, Explanation, FencingToken, Instance, Lifetime, ListPage, LockMode, LockRow, Moment,
+    NodeOperation, NodeResult, NodeStat, Path, PathError, Refusal, RequestNumber, Revision,
+    Sequencer, SequencerError, SessionId, SessionView, Set, Transaction, Wait,
 };

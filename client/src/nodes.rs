@@ -4,12 +4,16 @@ use crate::client::change;
 use crate::error::ChangeError;
 use crate::shared::Handle;
 use cotter_types::{
-    Contents, Create, Delete, Instance, Lifetime, Mutation, NodeStat, Path, Response, Set,
+    Contents, Create, CreateSequential, Delete, Instance, Lifetime, Mutation, NodeStat, Path,
+    Response, Set,
 };
+use std::time::Duration;
 
 /// What became of a creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
+    /// Where the node is, the number included if the name is sequential.
+    pub path: Path,
     /// Whether this request created the node; false if it was there.
     pub created: bool,
     /// The node's stat.
@@ -22,6 +26,7 @@ pub struct Created {
 pub struct CreateRequest {
     handle: Handle,
     create: Create,
+    sequential: bool,
 }
 
 impl CreateRequest {
@@ -33,7 +38,11 @@ impl CreateRequest {
             parents: false,
             exclusive: false,
         };
-        Self { handle, create }
+        Self {
+            handle,
+            create,
+            sequential: false,
+        }
     }
 
     /// Gives it contents, at most 256 KiB.
@@ -45,6 +54,23 @@ impl CreateRequest {
     /// Lets it live only while a live session holds it open, as this one then does.
     pub fn ephemeral(mut self) -> Self {
         self.create.lifetime = Lifetime::Ephemeral;
+        self
+    }
+
+    /// Lets it live so long since it was created or last set, and then until its lock is free. From
+    /// 1 second to 10 years, in whole milliseconds; takes the place of
+    /// [`CreateRequest::ephemeral`], as that does of this.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        let ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        self.create.lifetime = Lifetime::Ttl { ms };
+        self
+    }
+
+    /// Appends a number to the name that the parent has never given before: ten digits, so that
+    /// names sort as they were numbered. [`Created::path`] tells the whole. There is always a new
+    /// node, so [`CreateRequest::exclusive`] adds nothing.
+    pub fn sequential(mut self) -> Self {
+        self.sequential = true;
         self
     }
 
@@ -65,10 +91,42 @@ impl CreateRequest {
     /// # Errors
     /// A [`ChangeError`].
     pub async fn send(self) -> Result<Created, ChangeError> {
-        match change(&self.handle, Mutation::Create(self.create)).await? {
-            Response::Created { created, stat } => Ok(Created { created, stat }),
+        let asked = self.create.path.clone();
+        let mutation = if self.sequential {
+            Mutation::CreateSequential(sequential(self.create))
+        } else {
+            Mutation::Create(self.create)
+        };
+        match (change(&self.handle, mutation).await?, self.sequential) {
+            (Response::Created { created, stat }, false) => Ok(Created {
+                path: asked,
+                created,
+                stat,
+            }),
+            (Response::CreatedAt { path, stat }, true) => Ok(Created {
+                path,
+                created: true,
+                stat: *stat,
+            }),
             _ => Err(ChangeError::Misfit),
         }
+    }
+}
+
+/// Makes a creation sequential.
+fn sequential(create: Create) -> CreateSequential {
+    let Create {
+        path,
+        contents,
+        lifetime,
+        parents,
+        exclusive: _,
+    } = create;
+    CreateSequential {
+        path,
+        contents,
+        lifetime,
+        parents,
     }
 }
 

@@ -21,7 +21,8 @@ const BATCHES_QUEUED_MAX: usize = 4;
 /// Longest time that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
 
-const _: () = assert!(BATCH_BYTES_FULL + 2 * limits::CONTENTS_BYTES_MAX < limits::FRAME_BYTES_MAX);
+const _: () =
+    assert!(BATCH_BYTES_FULL + 2 * limits::TRANSACTION_BYTES_MAX < limits::FRAME_BYTES_MAX);
 
 /// Why a stream is of no use any more, for people to read.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -135,6 +136,8 @@ fn contents_bytes(frame: &ClientFrame) -> usize {
     let contents = match mutation {
         Mutation::Create(create) => create.contents.len(),
         Mutation::Set(set) => set.contents.len(),
+        Mutation::CreateSequential(create) => create.contents.len(),
+        Mutation::Transaction(transaction) => transaction.bytes(),
         Mutation::Delete(_)
         | Mutation::Unhold { .. }
         | Mutation::Acquire(_)

@@ -3,4 +3,5 @@
 mod endpoints;
 mod fake;
 mod locks;
+mod nodes;
 mod sessions;

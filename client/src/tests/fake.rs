@@ -3,9 +3,9 @@
 use cotter_proto::v1;
 use cotter_proto::v1::cotter_server::{Cotter, CotterServer};
 use cotter_types::{
-    Answer, CellId, CellStatus, ClientFrame, Epoch, FencingToken, Instance, LockMode, Mutation,
-    Notice, Query, QueryResponse, Refusal, ReplicaId, Response, Revision, Role, Sequencer,
-    ServerFrame, SessionId, Welcome,
+    Answer, CellId, CellStatus, ClientFrame, Epoch, FencingToken, Instance, Lifetime, LockMode,
+    Mutation, NodeResult, NodeStat, Notice, Query, QueryResponse, Refusal, ReplicaId, Response,
+    Revision, Role, Sequencer, ServerFrame, SessionId, Welcome,
 };
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -211,6 +211,17 @@ impl Temper {
                         },
                         waited_ms: 5,
                     },
+                    Mutation::CreateSequential(create) => Response::CreatedAt {
+                        path: create.path.numbered(number.0).unwrap(),
+                        stat: Box::new(stat(create.lifetime)),
+                    },
+                    Mutation::Transaction(transaction) => Response::Applied {
+                        results: transaction
+                            .operations
+                            .iter()
+                            .map(|_| NodeResult::Deleted { nodes: 1 })
+                            .collect(),
+                    },
                     _ => Response::Done,
                 };
                 ServerFrame::Answer {
@@ -257,6 +268,22 @@ impl Temper {
             feature_level: 1,
             uptime_ms: 0,
         }
+    }
+}
+
+fn stat(lifetime: Lifetime) -> NodeStat {
+    NodeStat {
+        instance: Instance(2),
+        lifetime,
+        content_generation: 1,
+        lock_generation: 0,
+        acl_generation: 1,
+        child_generation: 0,
+        content_bytes: 0,
+        content_checksum: 0,
+        children: 0,
+        sequence: 0,
+        creator: String::new(),
     }
 }
 

@@ -216,6 +216,10 @@ fn written(output: &Output) -> String {
                     Mutation::Release { number, .. } => format!("release {number}"),
                     Mutation::Cancel { number } => format!("cancel {number}"),
                     Mutation::Close => "close".to_owned(),
+                    Mutation::CreateSequential(create) => format!("create {}#", create.path),
+                    Mutation::Transaction(transaction) => {
+                        format!("transaction of {}", transaction.operations.len())
+                    }
                 };
                 let floor = acknowledged.floor;
                 format!("mutate {number}: {what} (acknowledged {floor})")
