@@ -6,6 +6,7 @@ use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use cotter_types::Path;
+use cotter_types::limits::{TTL_MS_MAX, TTL_MS_MIN};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 const EXIT_CODES: &str = "\
 Exit status:
    0  done
+   1  a condition of a transaction (cotter txn) does not hold
   64  the command line makes no sense
   65  the node is not as expected: it exists already, has changed, has children or is locked
   66  there is no such node or file
@@ -22,6 +24,37 @@ Exit status:
   75  the lock was not acquired (see cotter lock --help)
   77  permission denied
  117  a lock, or a session, was lost while it was needed";
+
+const TXN_HELP: &str = "\
+All lines are done together or not at all. Conditions are looked at first, against the nodes as they
+are; then the operations are done in order, each seeing what the former did.
+
+  # a comment
+  if PATH exists | absent | contents CONTENTS
+  if PATH generation N | instance N | child-generation N | lock-generation N
+  create PATH [CONTENTS]                      fails if the node exists
+  set PATH CONTENTS [if-generation N]
+  delete PATH [if-generation N]               fails if there are children
+
+Conditions stand before operations. Words are separated by spaces. A path or contents with spaces,
+quotes, backslashes or a leading # are written in double quotes, in which \\\\ \\\" \\n \\r \\t and \\xHH
+stand for single bytes. There are at most 128 conditions and 1 to 128 operations.
+
+With --json:
+  {\"if\": [{\"path\": PATH, \"exists\": true | false}, or in place of \"exists\" one of \"instance\",
+           \"content_generation\", \"child_generation\", \"lock_generation\": N, \"contents\": TEXT],
+   \"do\": [{\"create\": {\"path\", \"contents\", \"sequential\", \"parents\", \"ttl_ms\"}},
+          {\"set\": {\"path\", \"contents\", \"if_generation\", \"if_instance\"}},
+          {\"delete\": {\"path\", \"recursive\", \"if_generation\", \"if_instance\"}}]}
+
+Exit status:
+   0  all of it was done
+   1  a condition does not hold; nothing was changed
+  65  a line makes no sense, and nothing was sent; or an operation was refused (its own if-generation
+      included), and nothing was changed
+
+Example:
+  printf 'if /ls/local/a contents old\\nset /ls/local/a new\\ncreate /ls/local/log\\n' | cotter txn";
 
 const LOCK_HELP: &str = "\
 The command is started without a shell, in a process group of its own, with standard input passed.
@@ -130,6 +163,9 @@ pub(crate) enum Verb {
     Create(CreateArgs),
     /// Delete a node
     Rm(RmArgs),
+    /// Change several nodes together or not at all
+    #[command(after_help = TXN_HELP)]
+    Txn(TxnArgs),
     /// Show the metadata of a node
     Stat {
         /// The node
@@ -236,6 +272,23 @@ pub(crate) struct CreateArgs {
     /// Hold an ephemeral node open until INT or TERM; it goes when nobody holds it open
     #[arg(long)]
     pub(crate) ephemeral: bool,
+    /// Append a number that the parent has never given before, and print the whole path
+    #[arg(short, long, conflicts_with = "exclusive")]
+    pub(crate) sequential: bool,
+    /// Let the node live so long since it was created or last set (1 second to 10 years)
+    #[arg(long, value_name = "SECONDS", value_parser = ttl, conflicts_with = "ephemeral")]
+    pub(crate) ttl: Option<Duration>,
+}
+
+/// Arguments of `cotter txn`.
+#[derive(Debug, Args)]
+pub(crate) struct TxnArgs {
+    /// File with the transaction; - is standard input
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// The file is JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `cotter rm`.
@@ -249,6 +302,9 @@ pub(crate) struct RmArgs {
     /// Only if the content generation is this one
     #[arg(long, value_name = "GENERATION")]
     pub(crate) if_generation: Option<u64>,
+    /// Only if the instance is this one
+    #[arg(long, value_name = "INSTANCE")]
+    pub(crate) if_instance: Option<u64>,
 }
 
 /// The keeper's own command line, which only `cotter lock` uses.
@@ -304,6 +360,17 @@ pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
         return Err("it must be more than 0 seconds".to_owned());
     }
     Ok(duration)
+}
+
+/// Reads a time to live.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let duration = seconds(text)?;
+    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    if (TTL_MS_MIN..=TTL_MS_MAX).contains(&ms) {
+        return Ok(duration);
+    }
+    let (least, most) = (TTL_MS_MIN / 1_000, TTL_MS_MAX / 1_000);
+    Err(format!("it must be {least} to {most} seconds"))
 }
 
 #[cfg(test)]

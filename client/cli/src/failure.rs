@@ -1,13 +1,16 @@
 //! What went wrong, as one line and one exit status.
 //!
 //! The statuses are those of `sysexits.h`, so that they cannot be mistaken for a command's own, and
-//! one of our own for a lock that was lost. This is the only place that chooses among them.
+//! two of our own: for a lock that was lost, and, as other programs tell that a test came out false,
+//! for a transaction whose condition does not hold. This is the only place that chooses among them.
 
 use cotter_client::{AcquireError, ChangeError, ConnectError, QueryError};
 use cotter_types::Refusal;
 use std::fmt;
 use std::io;
 
+/// A condition of a transaction does not hold, and nothing was changed.
+pub const NOT_APPLIED: u8 = 1;
 /// The command line makes no sense.
 pub const USAGE: u8 = 64;
 /// The node is not as expected.
@@ -65,11 +68,14 @@ pub fn refusal_status(refusal: &Refusal) -> u8 {
         | Refusal::HasChildren { .. }
         | Refusal::TooManyNodes { .. }
         | Refusal::EphemeralParent { .. }
+        | Refusal::TtlParent { .. }
+        | Refusal::TransactionFailed { compare: false, .. }
         | Refusal::NotEphemeral { .. }
         | Refusal::IsRoot { .. }
         | Refusal::LockInUse { .. }
         | Refusal::OtherCell { .. }
         | Refusal::Invalid { .. } => DATA,
+        Refusal::TransactionFailed { compare: true, .. } => NOT_APPLIED,
         Refusal::Held { .. } | Refusal::LockDelayed { .. } | Refusal::WaitTimeout { .. } => {
             NOT_ACQUIRED
         }

@@ -11,6 +11,8 @@ pub mod explain;
 pub mod failure;
 pub mod lock;
 pub mod output;
+pub mod script;
+pub mod script_json;
 mod verbs;
 
 use args::{Cli, Common, KeeperCli, TrampolineCli, Verb};
@@ -91,6 +93,7 @@ async fn dispatch(verb: &Verb, common: &Common) -> Result<u8, Failure> {
         Verb::Put(arguments) => verbs::nodes::put(arguments, common).await?,
         Verb::Create(arguments) => verbs::nodes::create(arguments, common).await?,
         Verb::Rm(arguments) => verbs::nodes::rm(arguments, common).await?,
+        Verb::Txn(arguments) => verbs::txn::run(arguments, common).await?,
         Verb::Stat { path } => verbs::nodes::stat(path, common).await?,
         Verb::Cell(verb) => verbs::cell::run(verb, common).await?,
         Verb::Bench(verb) => return bench::run(verb, common).await,

@@ -34,6 +34,11 @@ fn command_line_that_makes_no_sense_is_status_64() {
         &["lock", "--on-lost", "shrug", "/ls/local/a", "--", "true"],
         &["lock", "--grace", "11", "/ls/local/a", "--", "true"],
         &["--endpoints", "nowhere", "ls"],
+        &["create", "--ttl", "0.5", "/ls/local/a"],
+        &["create", "--ttl", "400000000", "/ls/local/a"],
+        &["create", "--ttl", "5", "--ephemeral", "/ls/local/a"],
+        &["create", "--sequential", "--exclusive", "/ls/local/a"],
+        &["rm", "--if-instance", "old", "/ls/local/a"],
     ] {
         let output = cotter(arguments);
         let text = standard_error(&output);
@@ -70,6 +75,57 @@ fn file_that_is_missing_or_too_large_is_refused_before_the_cell_is_asked() {
     assert!(standard_error(&missing).starts_with("cotter: /does/not/exist: "));
     let endless = cotter(&["put", "/ls/local/a", "/dev/zero"]);
     assert_eq!(endless.status.code(), Some(65));
+}
+
+#[test]
+fn transaction_that_makes_no_sense_is_status_65_before_the_cell_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("script");
+    let file = path.to_str().unwrap();
+    let play = |arguments: &[&str], text: &str| {
+        std::fs::write(&path, text).unwrap();
+        // Nobody answers there; it would be status 69 if it were asked.
+        let mut all = vec!["--endpoints", "127.0.0.1:1", "--timeout", "5", "txn"];
+        all.extend(arguments);
+        all.push(file);
+        let output = cotter(&all);
+        assert_eq!(output.status.code(), Some(65), "{text}");
+        standard_error(&output)
+    };
+    let said = play(&[], "# first\ncreate /ls/local/a\nset /ls/local/a\n");
+    assert!(said.contains("line 3: the contents are missing"), "{said}");
+    let said = play(&[], "if /ls/local/a exists\n");
+    assert!(said.contains("1 to 128 operations"), "{said}");
+    let said = play(&[], &"delete /ls/local/a\n".repeat(129));
+    assert!(said.contains("at most 128"), "{said}");
+    let said = play(&["--json"], "{\"do\": [{\"drop\": 1}]}");
+    assert!(said.contains("drop") && said.contains("line 1"), "{said}");
+}
+
+#[test]
+fn help_of_txn_shows_every_kind_of_line_and_status() {
+    let text = String::from_utf8(cotter(&["txn", "--help"]).stdout).unwrap();
+    for word in [
+        "exists",
+        "absent",
+        "contents",
+        "generation",
+        "instance",
+        "child-generation",
+        "lock-generation",
+        "create PATH",
+        "set PATH",
+        "delete PATH",
+        "if-generation",
+        "\\xHH",
+        "   0  ",
+        "   1  ",
+        "  65  ",
+        "--json",
+        "ttl_ms",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub(crate) mod cell;
 pub(crate) mod locks;
 pub(crate) mod nodes;
 pub(crate) mod tree;
+pub(crate) mod txn;
 
 use crate::args::Common;
 use crate::failure::Failure;

@@ -4,8 +4,8 @@ use super::{builder, observer};
 use crate::args::{Common, CreateArgs, PutArgs, RmArgs};
 use crate::failure::{self, Failure};
 use crate::lock::signals::Signals;
-use crate::output::{Format, Table, show, show_json, write_out};
-use cotter_client::{ChangeError, Client, Lifetime, NodeStat, Path, Reads, Refusal};
+use crate::output::{Format, Table, show, show_json, span, write_out};
+use cotter_client::{ChangeError, Client, Instance, Lifetime, NodeStat, Path, Reads, Refusal};
 use cotter_types::limits::CONTENTS_BYTES_MAX;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -76,6 +76,10 @@ fn show_stat(path: &Path, stat: &NodeStat, common: &Common) -> Result<(), Failur
     let facts = [
         ("path", path.to_string()),
         ("lifetime", lifetime(stat.lifetime).to_owned()),
+        (
+            "time to live",
+            ttl_ms(stat.lifetime).map_or_else(String::new, span),
+        ),
         ("instance", stat.instance.to_string()),
         ("content generation", stat.content_generation.to_string()),
         ("lock generation", stat.lock_generation.to_string()),
@@ -179,13 +183,21 @@ pub(crate) async fn create(arguments: &CreateArgs, common: &Common) -> Result<()
     if arguments.ephemeral {
         request = request.ephemeral();
     }
+    if arguments.sequential {
+        request = request.sequential();
+    }
+    if let Some(ttl) = arguments.ttl {
+        request = request.ttl(ttl);
+    }
     let outcome = match request.send().await {
         Ok(created) => {
+            let path = created.path.as_str();
             let mut json = stat_json(&created.stat);
             json["path"] = Value::from(path);
             json["created"] = Value::from(created.created);
             let shown = match common.output {
                 Format::Json => show_json(&json),
+                _ if arguments.sequential => write_out(format!("{path}\n").as_bytes()),
                 _ if created.created => Ok(()),
                 _ => {
                     eprintln!("cotter: {path} exists already, and was left as it is");
@@ -225,6 +237,9 @@ pub(crate) async fn rm(arguments: &RmArgs, common: &Common) -> Result<(), Failur
     if let Some(generation) = arguments.if_generation {
         request = request.if_content_generation(generation);
     }
+    if let Some(instance) = arguments.if_instance {
+        request = request.if_instance(Instance(instance));
+    }
     let deleted = request.send().await;
     finish(client).await;
     let nodes = deleted?;
@@ -243,7 +258,16 @@ pub(crate) async fn finish(client: Client) {
 
 /// Reads contents from a file, or from standard input for `-`.
 fn read_contents(file: &std::path::Path) -> Result<Vec<u8>, Failure> {
-    let limit = u64::try_from(CONTENTS_BYTES_MAX).unwrap_or(u64::MAX);
+    read_at_most(file, CONTENTS_BYTES_MAX, "a node")
+}
+
+/// Reads a file, or standard input for `-`, if it is not larger than `what` may be.
+pub(crate) fn read_at_most(
+    file: &std::path::Path,
+    most: usize,
+    what: &str,
+) -> Result<Vec<u8>, Failure> {
+    let limit = u64::try_from(most).unwrap_or(u64::MAX);
     let name = file.display();
     let mut bytes = Vec::new();
     let read = if file.as_os_str() == "-" {
@@ -253,8 +277,8 @@ fn read_contents(file: &std::path::Path) -> Result<Vec<u8>, Failure> {
         opened.take(limit + 1).read_to_end(&mut bytes)
     };
     read.map_err(|error| Failure::of_file(&name, &error))?;
-    if bytes.len() > CONTENTS_BYTES_MAX {
-        let message = format!("{name} is larger than a node may be ({CONTENTS_BYTES_MAX} bytes)");
+    if bytes.len() > most {
+        let message = format!("{name} is larger than {what} may be ({most} bytes)");
         return Err(Failure::new(failure::DATA, message));
     }
     Ok(bytes)
@@ -264,12 +288,22 @@ pub(crate) fn lifetime(lifetime: Lifetime) -> &'static str {
     match lifetime {
         Lifetime::Permanent => "permanent",
         Lifetime::Ephemeral => "ephemeral",
+        Lifetime::Ttl { .. } => "ttl",
+    }
+}
+
+/// Returns a node's time to live in milliseconds, if it has one.
+fn ttl_ms(lifetime: Lifetime) -> Option<u64> {
+    match lifetime {
+        Lifetime::Permanent | Lifetime::Ephemeral => None,
+        Lifetime::Ttl { ms } => Some(ms),
     }
 }
 
 pub(crate) fn stat_json(stat: &NodeStat) -> Value {
     json!({
         "lifetime": lifetime(stat.lifetime),
+        "ttl_ms": ttl_ms(stat.lifetime),
         "instance": stat.instance.0,
         "content_generation": stat.content_generation,
         "lock_generation": stat.lock_generation,

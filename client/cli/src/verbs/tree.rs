@@ -7,7 +7,7 @@ use super::nodes::stat_json;
 use super::observer;
 use crate::args::Common;
 use crate::failure::Failure;
-use crate::output::{Format, show_json, visible, write_out};
+use crate::output::{Format, show_json, span, visible, write_out};
 use cotter_client::{Lifetime, NodeStat, Path, QueryError, Reads, Refusal};
 use serde_json::{Value, json};
 
@@ -89,8 +89,10 @@ fn drawn(node: &Found) -> String {
     if node.stat.content_bytes > 0 {
         notes.push(format!("{} bytes", node.stat.content_bytes));
     }
-    if node.stat.lifetime == Lifetime::Ephemeral {
-        notes.push("ephemeral".to_owned());
+    match node.stat.lifetime {
+        Lifetime::Permanent => {}
+        Lifetime::Ephemeral => notes.push("ephemeral".to_owned()),
+        Lifetime::Ttl { ms } => notes.push(format!("lives {} at a time", span(ms))),
     }
     if !notes.is_empty() {
         line.push_str("  ");
