@@ -45,11 +45,11 @@ fn seeds_that_found_a_bug_once_are_clean() {
             sessions: story.sessions,
         };
         let report = run(story.seed, choices, false);
-        assert_eq!(
-            report.violation, None,
-            "seed {}: {}",
-            story.seed, story.story
-        );
+        if let Some(violation) = &report.violation {
+            // The simulator has silenced the panic that would tell.
+            eprintln!("seed {} violates {violation}", story.seed);
+        }
+        assert_eq!(report.violation, None, "seed {}", story.seed);
     }
 }
 

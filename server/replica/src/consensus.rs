@@ -109,7 +109,8 @@ impl<L: ReplicaLog> Consensus<L> {
         if let Instance::Paxos(paxos) = &mut self.instance {
             let known = from != self.own && self.members.contains(&from);
             let addressed = message.get_sender() == from.0 && message.get_receiver() == self.own.0;
-            if known && addressed && within_profile(&message) {
+            let late = begins_below(&message, paxos.get_decided_idx());
+            if known && addressed && within_profile(&message) && !late {
                 paxos.handle_incoming(message);
             }
         }
@@ -279,6 +280,21 @@ fn leaves_early(message: &Message<Payload>, own_ballot: Ballot) -> bool {
             PaxosMsg::Decide(decide) => decide.n == own_ballot,
             _ => false,
         },
+    }
+}
+
+/// Tells whether a message is a synchronisation that begins below what is decided here.
+///
+/// A link that flaps makes the leader answer a promise that was given before the follower went on.
+/// On an ordered link such an answer only writes the same entries once more, but the crate holds it
+/// to be impossible; it is dropped, and the promise is given again.
+fn begins_below(message: &Message<Payload>, decided: usize) -> bool {
+    match message {
+        Message::SequencePaxos(paxos) => match &paxos.msg {
+            PaxosMsg::AcceptSync(sync) => sync.log_sync.sync_idx < decided,
+            _ => false,
+        },
+        Message::BLE(_) => false,
     }
 }
 
