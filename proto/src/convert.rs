@@ -1,4 +1,5 @@
-//! Conversions between messages and values, one file for each `.proto` file, and one for transactions.
+//! Conversions between messages and values, one file for each `.proto` file, and one each for
+//! queries and transactions.
 //!
 //! Encoding destructures its value without `..`, so that a new field must be thought about.
 
@@ -6,6 +7,7 @@ mod attach;
 mod lock;
 mod node;
 mod operation;
+mod query;
 mod refusal;
 mod session;
 mod status;
