@@ -66,9 +66,10 @@ When the command ends, whatever it has left in its process group is ended too, a
 released. If the lock is about to be lost, the command is told to end (--on-lost, --grace) and is
 killed before anybody else can get the lock, even if this process is killed or stopped meanwhile.
 Not reached are processes that leave the process group, and perhaps not commands that change their
-user or gain privileges (sudo, setuid, setcap); and nothing is promised when the whole machine stands
-still: have stores check COTTER_TOKEN. A job stopped with Ctrl-Z for longer than its
-lease loses the lock, and the command is killed.
+user or gain privileges (sudo, setuid, setcap): it is said when nothing of a command can be
+signalled, and the lock is not released before it ends by itself, though it may be lost. Nothing is
+promised when the whole machine stands still: have stores check COTTER_TOKEN. A job stopped with
+Ctrl-Z for longer than its lease loses the lock, and the command is killed.
 
 Exit status: that of the command, 128+n if signal n killed it, 126 and 127 if it could not be
 executed or found; otherwise

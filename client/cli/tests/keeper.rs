@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -46,6 +47,18 @@ impl Kept {
         input: &str,
         directory: TempDir,
     ) -> Self {
+        let executable = Path::new(env!("CARGO_BIN_EXE_cotter"));
+        Self::prepare_with(executable, command, on_lost, grace, input, directory)
+    }
+
+    fn prepare_with(
+        executable: &Path,
+        command: &[&str],
+        on_lost: OnLost,
+        grace: Duration,
+        input: &str,
+        directory: TempDir,
+    ) -> Self {
         let input_path = directory.path().join("input");
         std::fs::write(&input_path, input).unwrap();
         let settings = KeeperSettings {
@@ -59,7 +72,7 @@ impl Kept {
         };
         let environment = [("COTTER_TOKEN", "42".to_owned())];
         let keeper = KeeperProcess::start(
-            Path::new(env!("CARGO_BIN_EXE_cotter")),
+            executable,
             &settings,
             &environment,
             File::open(input_path).unwrap(),
@@ -459,4 +472,55 @@ fn stop_of_the_command_is_told() {
     kept.tell(ToKeeper::Deadline(clock::now().0));
     assert_eq!(kept.receive(), Some(FromKeeper::Killed));
     assert_eq!(kept.receive(), Some(FromKeeper::Ended(Ending::Killed(9))));
+}
+
+/// Writes a program that is the keeper of a user who may change to other users and not signal them,
+/// as one is whose command is `sudo`; nothing if the test itself may not.
+fn keeper_of_a_lesser_user(directory: &Path) -> Option<PathBuf> {
+    let keeper = directory.join("keeper");
+    let privileges = "--clear-groups --regid=65534 --inh-caps=-all,+setuid \
+                      --ambient-caps=-all,+setuid --bounding-set=-all,+setuid";
+    let script = format!(
+        "#!/bin/sh\nexec setpriv --reuid=65534 {privileges} {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_cotter")
+    );
+    std::fs::write(&keeper, script).unwrap();
+    let readable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&keeper, readable.clone()).unwrap();
+    std::fs::set_permissions(directory, readable).unwrap();
+    let may = std::process::Command::new(&keeper)
+        .arg("--version")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    may.is_ok_and(|status| status.success()).then_some(keeper)
+}
+
+#[test]
+fn command_that_changed_its_user_is_never_said_to_be_killed_and_is_kept_until_it_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(keeper) = keeper_of_a_lesser_user(directory.path()) else {
+        // Only root may try; what follows from a refusal is tested by the decision itself as well.
+        return;
+    };
+    let command = ["setpriv", "--reuid=65533", "sleep", "60"];
+    let mut kept = Kept::prepare_with(&keeper, &command, OnLost::Term, SHORT, "", directory);
+    kept.tell(ToKeeper::Go(clock::now().after(LONG).0));
+    let name = format!("/proc/{}/comm", kept.group);
+    eventually("the command has changed its user", || {
+        std::fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n")
+    });
+    kept.tell(ToKeeper::Signal(Signal::SIGTERM as i32));
+    assert_eq!(kept.receive(), Some(FromKeeper::Refused));
+    kept.tell(ToKeeper::Deadline(0));
+    assert_eq!(kept.receive(), Some(FromKeeper::RanOn));
+    // It is tried again and again, without a word and without giving up.
+    let silence = Some(Duration::from_millis(400));
+    kept.keeper.socket.set_read_timeout(silence).unwrap();
+    assert!(kept.keeper.socket.read(&mut [0]).is_err());
+    assert!(lives(kept.keeper_id()) && lives(kept.group));
+    kept.keeper.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    kill(kept.group, Signal::SIGINT).unwrap();
+    let ended = FromKeeper::Ended(Ending::Killed(2));
+    assert_eq!(kept.receive_all(), [ended, FromKeeper::Gone]);
 }

@@ -10,10 +10,11 @@ use cotter_cli::clock;
 use cotter_cli::lock::protocol::{Ending, FromKeeper, Lines, ToKeeper, encode};
 use cotter_cli::lock::schedule::{OnLost, Schedule};
 use cotter_cli::lock::signals::Signals;
-use cotter_cli::lock::supervisor::{KeeperProcess, Report, supervise};
+use cotter_cli::lock::supervisor::{KeeperProcess, Loss, Report, supervise};
 use cotter_types::Moment;
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -157,4 +158,41 @@ fn keeper_that_never_prepares_the_command_is_given_up_though_the_belief_is_renew
         report.is_err(),
         "nothing ran, so there is nothing to report"
     );
+}
+
+#[test]
+fn command_that_cannot_be_signalled_is_waited_for_after_its_lock_is_lost() {
+    let mut command = idle();
+    let leader = id_of(&command).as_raw();
+    let end = Cell::new(clock::now().after(LONG));
+    let mut turn = 0;
+    let report = run(
+        SCHEDULE,
+        || end.get(),
+        |keeper| {
+            turn += 1;
+            match turn {
+                1 => keeper.say(FromKeeper::Spawned(leader)),
+                2 => end.set(Moment(0)),
+                3 => {
+                    keeper.say(FromKeeper::Refused);
+                    keeper.say(FromKeeper::RanOn);
+                }
+                // Long after a keeper that says nothing would have been judged.
+                120 => {
+                    keeper.say(FromKeeper::Ended(Ending::Exited(0)));
+                    keeper.say(FromKeeper::Gone);
+                }
+                _ => {}
+            }
+            turn == 120
+        },
+    );
+    let alive = command.try_wait().unwrap().is_none();
+    command.kill().unwrap();
+    command.wait().unwrap();
+    let report = report.unwrap();
+    assert!(alive, "the command line has killed in the keeper's place");
+    assert_eq!(report.ending, Some(Ending::Exited(0)));
+    assert_eq!(report.loss, Some(Loss::RanOn));
 }

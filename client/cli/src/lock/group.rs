@@ -20,6 +20,17 @@ pub struct Group {
     leader: Pid,
 }
 
+/// Whether a signal has come to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// At least one member got it. Members that changed their user may not have.
+    Reached,
+    /// There was nobody to get it.
+    Nobody,
+    /// Somebody lives, and nobody may be signalled: whoever is left has changed its user.
+    Refused,
+}
+
 /// Something that happened to the leader of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaderEvent {
@@ -45,15 +56,16 @@ impl Group {
         self.leader
     }
 
-    /// Sends a signal to every member. That nobody is left is no error.
-    pub fn signal(self, signal: Signal) {
-        let _ = killpg(self.leader, signal);
+    /// Sends a signal to every member that may be signalled.
+    pub fn signal(self, signal: Signal) -> Reach {
+        reach(killpg(self.leader, signal), || self.is_gone())
     }
 
     /// Sends a signal that asks to end, and wakes stopped members so that they can.
-    pub fn ask_to_end(self, signal: Signal) {
-        self.signal(signal);
-        self.signal(Signal::SIGCONT);
+    pub fn ask_to_end(self, signal: Signal) -> Reach {
+        let reach = self.signal(signal);
+        let _ = killpg(self.leader, Signal::SIGCONT);
+        reach
     }
 
     /// Tells whether nobody is left, zombies that were not reaped included.
@@ -94,6 +106,18 @@ impl Group {
     }
 }
 
+/// Tells from the kernel's answer whether a signal came to a group. The kernel refuses only if it
+/// could signal nobody at all; `is_gone` is asked then, because a member that has ended meanwhile, or
+/// waits to be reaped, is refused as well.
+fn reach(answer: nix::Result<()>, is_gone: impl FnOnce() -> bool) -> Reach {
+    match answer {
+        Ok(()) => Reach::Reached,
+        Err(Errno::ESRCH) => Reach::Nobody,
+        Err(_) if is_gone() => Reach::Nobody,
+        Err(_) => Reach::Refused,
+    }
+}
+
 /// Translates a wait status; nothing for one that is neither an end nor a stop.
 fn leader_event(status: WaitStatus) -> Option<LeaderEvent> {
     if let Some(code) = status.exit_status() {
@@ -103,4 +127,18 @@ fn leader_event(status: WaitStatus) -> Option<LeaderEvent> {
         return Some(LeaderEvent::Ended(Ending::Killed(signal)));
     }
     status.stopping_signal().map(LeaderEvent::Stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reach, reach};
+    use nix::errno::Errno;
+
+    #[test]
+    fn only_a_group_that_lives_can_refuse_a_signal() {
+        assert_eq!(reach(Ok(()), || false), Reach::Reached);
+        assert_eq!(reach(Err(Errno::ESRCH), || false), Reach::Nobody);
+        assert_eq!(reach(Err(Errno::EPERM), || true), Reach::Nobody);
+        assert_eq!(reach(Err(Errno::EPERM), || false), Reach::Refused);
+    }
 }

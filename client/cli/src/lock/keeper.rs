@@ -14,7 +14,7 @@
 //! command line ──socket── keeper ──gate── trampoline → the command
 //! ```
 
-use super::group::{Group, LeaderEvent};
+use super::group::{Group, LeaderEvent, Reach};
 use super::protocol::{FromKeeper, Lines, ToKeeper, encode, receive_descriptor, send_descriptor};
 use super::schedule::{Due, OnLost, Schedule};
 use super::trampoline;
@@ -40,6 +40,10 @@ pub const VERB: &str = "lock-keeper";
 
 /// The clock is compared with what is due at least this often, whatever the timer says.
 const TICK_MS: u8 = 100;
+
+/// What is said when a command cannot be signalled.
+pub(super) const REFUSED: &str = "the command cannot be signalled, because it has changed its user; \
+     it cannot be ended, and the lock is not released, before it ends by itself";
 
 /// What a keeper is started with.
 #[derive(Clone, Debug)]
@@ -115,6 +119,12 @@ struct Keeper {
     control_closed: bool,
     warned: bool,
     killed: bool,
+    /// The command was, or had to be, ended because of the lock, and not because it ended itself.
+    losing: bool,
+    /// What was said already.
+    said_killed: bool,
+    said_refused: bool,
+    said_ran_on: bool,
     leader_ended: bool,
 }
 
@@ -141,6 +151,10 @@ impl Keeper {
             control_closed: false,
             warned: false,
             killed: false,
+            losing: false,
+            said_killed: false,
+            said_refused: false,
+            said_ran_on: false,
             leader_ended: false,
         })
     }
@@ -200,7 +214,8 @@ impl Keeper {
                 if let Ok(signal) = Signal::try_from(number)
                     && !self.leader_ended
                 {
-                    self.group.signal(signal);
+                    let reach = self.group.signal(signal);
+                    self.tell_refusal(reach);
                 }
             }
         }
@@ -217,7 +232,8 @@ impl Keeper {
                     // own signal is: that one may mean anything to the command.
                     self.given_up.get_or_insert_with(clock::now);
                     if self.schedule.on_lost.warning().is_some() {
-                        self.group.ask_to_end(Signal::SIGTERM);
+                        let reach = self.group.ask_to_end(Signal::SIGTERM);
+                        self.tell_refusal(reach);
                         self.warned = true;
                     }
                     self.tell(FromKeeper::Ended(ending));
@@ -239,23 +255,55 @@ impl Keeper {
     fn act(&mut self, due: Due) {
         let now = clock::now();
         if now >= due.kill {
+            self.losing |= self.given_up.is_none();
+            self.killed = true;
             // Again at every turn, not only once: a member that was just being forked, or that
             // changed its user id for a moment, gets it the next time.
-            self.group.signal(Signal::SIGKILL);
-            if !self.killed {
-                self.killed = true;
-                if self.given_up.is_none() {
+            let reach = self.group.signal(Signal::SIGKILL);
+            self.tell_refusal(reach);
+            match reach {
+                Reach::Reached if self.given_up.is_none() && !self.said_killed => {
+                    self.said_killed = true;
                     self.tell(FromKeeper::Killed);
                 }
+                // Also when others were killed before: whoever is left runs on.
+                Reach::Refused => self.tell_ran_on(),
+                Reach::Reached | Reach::Nobody => {}
             }
         } else if now >= due.warn && !self.warned {
+            self.losing |= self.given_up.is_none();
             self.warned = true;
-            if let Some(signal) = self.schedule.on_lost.warning() {
-                self.group.ask_to_end(signal);
-            }
-            if self.given_up.is_none() {
+            let reach = match self.schedule.on_lost.warning() {
+                Some(signal) => self.group.ask_to_end(signal),
+                None => Reach::Nobody,
+            };
+            self.tell_refusal(reach);
+            if reach == Reach::Refused {
+                self.tell_ran_on();
+            } else if self.given_up.is_none() {
                 self.tell(FromKeeper::Warned);
             }
+        }
+    }
+
+    /// Tells, once, that the command cannot be signalled. Without a command line there is nobody but
+    /// the user to tell it to.
+    fn tell_refusal(&mut self, reach: Reach) {
+        if reach != Reach::Refused || self.said_refused {
+            return;
+        }
+        self.said_refused = true;
+        if self.control_closed {
+            let _ = writeln!(io::stderr(), "cotter: {REFUSED}");
+        } else {
+            self.tell(FromKeeper::Refused);
+        }
+    }
+
+    fn tell_ran_on(&mut self) {
+        if self.losing && !self.said_ran_on {
+            self.said_ran_on = true;
+            self.tell(FromKeeper::RanOn);
         }
     }
 

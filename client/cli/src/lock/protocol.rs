@@ -62,6 +62,12 @@ pub enum FromKeeper {
     Warned,
     /// The end of the belief came so near that the command was killed.
     Killed,
+    /// A signal was for the command, and none of its processes may be signalled: they have changed
+    /// their user. Said once.
+    Refused,
+    /// The end of the belief came near, and the command runs on because it cannot be signalled. Said
+    /// once.
+    RanOn,
     /// The command was stopped by this signal.
     Stopped(i32),
     /// The command ended; others of its group may still live.

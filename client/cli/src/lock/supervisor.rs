@@ -5,7 +5,7 @@
 //! must never report the end of a command while a member of its group may still live, because the
 //! lock is released right after.
 
-use super::group::{Group, LeaderEvent};
+use super::group::{Group, LeaderEvent, Reach};
 use super::keeper::{self, KeeperSettings};
 use super::protocol::{Ending, FromKeeper, Lines, ToKeeper, encode, send_descriptor};
 use super::schedule::{OnLost, Schedule};
@@ -93,6 +93,9 @@ pub enum Loss {
     Warned,
     /// The session was about to end, and the command was killed in time.
     Killed,
+    /// The command had to end and could not be signalled, because it has changed its user. It ran on
+    /// to its own end, whether the lock was still held or not.
+    RanOn,
     /// The session's lease ended while the command ran on (`--on-lost ignore`).
     Ended,
     /// The keeper died or froze, so the command was killed.
@@ -130,6 +133,7 @@ pub async fn supervise(
         pushed: Moment::NEVER,
         pushed_at: clock::now(),
         in_front: foreground,
+        said_refused: false,
         report: Report {
             ending: None,
             loss: None,
@@ -169,6 +173,8 @@ struct Supervisor<N> {
     pushed_at: Moment,
     /// The command's group has the terminal.
     in_front: bool,
+    /// The user knows that the command cannot be signalled.
+    said_refused: bool,
     report: Report,
     note: N,
 }
@@ -248,8 +254,12 @@ impl<N: Fn(&str)> Supervisor<N> {
                 (self.note)("the lock is about to be lost; the command was told to end");
             }
             FromKeeper::Killed => {
-                self.report.loss = Some(Loss::Killed);
+                if self.report.loss != Some(Loss::RanOn) {
+                    self.report.loss = Some(Loss::Killed);
+                }
             }
+            FromKeeper::Refused => self.tell_refusal(),
+            FromKeeper::RanOn => self.report.loss = Some(Loss::RanOn),
             FromKeeper::Stopped(signal) => self.command_stopped(signal),
             FromKeeper::Ended(ending) => {
                 self.report.ending = Some(ending);
@@ -258,6 +268,13 @@ impl<N: Fn(&str)> Supervisor<N> {
                 }
             }
             FromKeeper::Gone => {}
+        }
+    }
+
+    /// Tells the user, once, that the command cannot be signalled.
+    fn tell_refusal(&mut self) {
+        if !std::mem::replace(&mut self.said_refused, true) {
+            (self.note)(keeper::REFUSED);
         }
     }
 
@@ -283,6 +300,10 @@ impl<N: Fn(&str)> Supervisor<N> {
         if self.group.is_none() {
             let safe = deadline.before(self.schedule.margin);
             return clock::now() >= self.prepared_by.min(safe);
+        }
+        if self.report.loss == Some(Loss::RanOn) {
+            // It has tried, and this process may signal no more than the keeper.
+            return false;
         }
         let kill = self.schedule.while_held(self.pushed).kill;
         let late = kill
@@ -365,13 +386,14 @@ impl<N: Fn(&str)> Supervisor<N> {
             ));
         };
         let spare = self.schedule.on_lost == OnLost::Ignore;
-        if !spare {
+        if !spare && self.report.loss != Some(Loss::RanOn) {
             self.report.loss = Some(Loss::KeeperFailed);
         }
         loop {
             self.push(belief());
-            if !spare {
-                group.signal(Signal::SIGKILL);
+            if !spare && group.signal(Signal::SIGKILL) == Reach::Refused {
+                self.report.loss = Some(Loss::RanOn);
+                self.tell_refusal();
             }
             for event in group.reap_members() {
                 if let LeaderEvent::Ended(ending) = event {
@@ -383,7 +405,11 @@ impl<N: Fn(&str)> Supervisor<N> {
             }
             tokio::select! {
                 () = tokio::time::sleep(REAP_PAUSE) => {}
-                signal = signals.next() => group.signal(signal),
+                signal = signals.next() => {
+                    if group.signal(signal) == Reach::Refused {
+                        self.tell_refusal();
+                    }
+                }
             }
         }
     }

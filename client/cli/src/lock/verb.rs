@@ -267,6 +267,13 @@ fn judged(arguments: &LockArgs, report: Report) -> Result<u8, Failure> {
             failure::LOST,
             format!("{path} was about to be lost; the command was killed"),
         ),
+        Some(Loss::RanOn) => (
+            failure::LOST,
+            format!(
+                "{path} was about to be lost or unguarded, and the command could not be ended, \
+                 because it has changed its user; it ran on, perhaps without the lock"
+            ),
+        ),
         Some(Loss::KeeperFailed) => (
             failure::SOFTWARE,
             format!(
