@@ -196,3 +196,64 @@ fn command_that_cannot_be_signalled_is_waited_for_after_its_lock_is_lost() {
     assert_eq!(report.ending, Some(Ending::Exited(0)));
     assert_eq!(report.loss, Some(Loss::RanOn));
 }
+
+/// A healthy session's belief: it is renewed all the time.
+fn renewed() -> Moment {
+    clock::now().after(Duration::from_millis(1_500))
+}
+
+#[test]
+fn keeper_that_freezes_before_the_command_begins_is_given_up_though_the_belief_is_renewed() {
+    let mut command = idle();
+    let leader = id_of(&command).as_raw();
+    let report = run(SCHEDULE, renewed, |keeper| {
+        keeper.say(FromKeeper::Spawned(leader));
+        // The leader is this process's own child, which supervision reaps once it has killed it.
+        true
+    });
+    let report = report.unwrap();
+    assert_eq!(report.loss, Some(Loss::KeeperFailedBefore));
+    assert_eq!(report.ending, Some(Ending::Killed(9)));
+    let _ = command.wait();
+}
+
+#[test]
+fn keeper_that_freezes_after_the_command_has_ended_is_given_up_though_the_belief_is_renewed() {
+    let mut command = idle();
+    let leader = id_of(&command).as_raw();
+    let report = run(SCHEDULE, renewed, |keeper| {
+        keeper.say(FromKeeper::Spawned(leader));
+        keeper.say(FromKeeper::Follows(renewed().0));
+        keeper.say(FromKeeper::Ended(Ending::Exited(3)));
+        true
+    });
+    let report = report.unwrap();
+    assert_eq!(report.loss, Some(Loss::KeeperFailedAfter));
+    assert_eq!(report.ending, Some(Ending::Exited(3)));
+    let _ = command.wait();
+}
+
+#[test]
+fn keeper_that_says_what_it_follows_is_not_given_up() {
+    let mut command = idle();
+    let leader = id_of(&command).as_raw();
+    let begin = clock::now();
+    let mut turn = 0;
+    let report = run(SCHEDULE, renewed, |keeper| {
+        turn += 1;
+        match turn {
+            1 => keeper.say(FromKeeper::Spawned(leader)),
+            _ if turn % 30 == 0 => keeper.say(FromKeeper::Follows(renewed().0)),
+            _ => {}
+        }
+        let long_enough = clock::now() > begin.after(Duration::from_secs(4));
+        if long_enough {
+            keeper.say(FromKeeper::Ended(Ending::Exited(0)));
+            keeper.say(FromKeeper::Gone);
+        }
+        long_enough
+    });
+    command.kill().unwrap();
+    command.wait().unwrap();
+    assert_eq!(report.unwrap().loss, None);
+}

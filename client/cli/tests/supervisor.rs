@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,18 @@ const LONG: Duration = Duration::from_secs(60);
 fn run(
     script: &str,
     on_lost: OnLost,
-    mut meddle: impl FnMut(Pid, &Path, &Cell<Moment>) -> bool,
+    meddle: impl FnMut(Pid, &Path, &Cell<Moment>) -> bool,
 ) -> (Report, tempfile::TempDir) {
+    let (report, directory) = try_run(script, on_lost, meddle);
+    (report.unwrap(), directory)
+}
+
+/// As [`run`], where it may fail.
+fn try_run(
+    script: &str,
+    on_lost: OnLost,
+    mut meddle: impl FnMut(Pid, &Path, &Cell<Moment>) -> bool,
+) -> (io::Result<Report>, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let schedule = Schedule {
@@ -75,7 +86,7 @@ fn run(
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            report = supervision => report.unwrap(),
+            report = supervision => report,
             () = meddling => unreachable!("it never ends"),
             () = tokio::time::sleep(PATIENCE) => panic!("not within {PATIENCE:?}"),
         }
@@ -160,6 +171,56 @@ fn frozen_keeper_does_not_let_the_command_outlive_the_belief() {
     assert!(clock::now() < end.get());
     assert_eq!(report.loss, Some(Loss::KeeperFailed));
     assert_family_is_gone(directory.path());
+}
+
+#[test]
+fn keeper_frozen_while_the_session_is_healthy_takes_the_command_with_it() {
+    let mut frozen = false;
+    let (report, directory) = run(FAMILY, OnLost::Term, |keeper, path, belief| {
+        if !frozen && family_is_up(path) {
+            frozen = true;
+            kill(keeper, Signal::SIGSTOP).unwrap();
+        }
+        belief.set(clock::now().after(Duration::from_secs(2)));
+        false
+    });
+    assert_eq!(report.loss, Some(Loss::KeeperFailed));
+    assert_family_is_gone(directory.path());
+}
+
+/// Freezes the keeper as soon as it has a child, which is the trampoline, and returns that.
+fn freeze_at_the_start(on_lost: OnLost) -> (io::Result<Report>, Option<Pid>) {
+    let trampoline = Cell::new(None);
+    let (report, _) = try_run("sleep 4", on_lost, |keeper, _, belief| {
+        belief.set(clock::now().after(Duration::from_secs(2)));
+        let children = format!("/proc/{keeper}/task/{keeper}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        if trampoline.get().is_none()
+            && let Some(child) = children.split_whitespace().next()
+        {
+            kill(keeper, Signal::SIGSTOP).unwrap();
+            trampoline.set(Some(Pid::from_raw(child.parse().unwrap())));
+        }
+        false
+    });
+    (report, trampoline.get())
+}
+
+#[test]
+fn keeper_frozen_at_the_very_start_holds_nothing_for_ever() {
+    for on_lost in [OnLost::Term, OnLost::Ignore] {
+        let (report, trampoline) = freeze_at_the_start(on_lost);
+        // It may have been frozen before it said that the command is prepared, before it let the
+        // command begin, or after that.
+        let loss = report.as_ref().map(|report| report.loss);
+        match (on_lost, loss) {
+            (_, Err(_) | Ok(Some(Loss::KeeperFailedBefore)))
+            | (OnLost::Term, Ok(Some(Loss::KeeperFailed)))
+            | (OnLost::Ignore, Ok(None)) => {}
+            _ => panic!("{on_lost}: {report:?}"),
+        }
+        assert!(!lives(trampoline.unwrap()));
+    }
 }
 
 #[test]

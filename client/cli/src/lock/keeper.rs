@@ -41,6 +41,9 @@ pub const VERB: &str = "lock-keeper";
 /// The clock is compared with what is due at least this often, whatever the timer says.
 const TICK_MS: u8 = 100;
 
+/// Deadlines that follow each other faster than this are not acknowledged one by one.
+pub(super) const ACKNOWLEDGE_PAUSE: Duration = Duration::from_millis(200);
+
 /// What is said when a command cannot be signalled.
 pub(super) const REFUSED: &str = "the command cannot be signalled, because it has changed its user; \
      it cannot be ended, and the lock is not released, before it ends by itself";
@@ -114,6 +117,8 @@ struct Keeper {
     timer: TimerFd,
     /// The end of the belief that the lock is held.
     deadline: Moment,
+    /// What the command line was told of it last, and when.
+    acknowledged: Option<(Moment, Moment)>,
     /// Since when nothing extends the belief: the command line has died, or the command has ended.
     given_up: Option<Moment>,
     control_closed: bool,
@@ -147,6 +152,7 @@ impl Keeper {
                 TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
             )?,
             deadline: Moment::NEVER,
+            acknowledged: None,
             given_up: None,
             control_closed: false,
             warned: false,
@@ -194,6 +200,7 @@ impl Keeper {
                 self.tell(FromKeeper::Gone);
                 return Ok(());
             }
+            let again = self.acknowledge();
             let due = self.due();
             self.act(due);
             let next = match (self.warned, self.killed) {
@@ -201,7 +208,7 @@ impl Keeper {
                 (true, false) => due.kill,
                 (false, false) => due.warn.min(due.kill),
             };
-            self.wait(next)?;
+            self.wait(next.min(again))?;
         }
     }
 
@@ -221,10 +228,32 @@ impl Keeper {
         }
     }
 
+    /// Says which deadline is followed, if that has not been said. Returns when to do so again.
+    fn acknowledge(&mut self) -> Moment {
+        let now = clock::now();
+        if let Some((deadline, at)) = self.acknowledged {
+            let next = at.after(ACKNOWLEDGE_PAUSE);
+            if deadline == self.deadline || now < next {
+                return if deadline == self.deadline {
+                    Moment::NEVER
+                } else {
+                    next
+                };
+            }
+        }
+        // What a frozen command line has no room for is said at another turn.
+        if self.tell(FromKeeper::Follows(self.deadline.0)) {
+            self.acknowledged = Some((self.deadline, now));
+        }
+        Moment::NEVER
+    }
+
     fn observe_children(&mut self) {
         for event in self.group.reap_all() {
             match event {
-                LeaderEvent::Stopped(signal) => self.tell(FromKeeper::Stopped(signal)),
+                LeaderEvent::Stopped(signal) => {
+                    self.tell(FromKeeper::Stopped(signal));
+                }
                 LeaderEvent::Ended(ending) => {
                     self.leader_ended = true;
                     // What the command left behind in its group must not run on without the lock,
@@ -315,11 +344,10 @@ impl Keeper {
         self.leader_ended && self.group.is_gone()
     }
 
-    /// Tells the command line, if it listens. A frozen one does not, and must not freeze the keeper.
-    fn tell(&mut self, message: FromKeeper) {
-        if let Ok(line) = encode(&message) {
-            let _ = self.control.write(&line);
-        }
+    /// Tells the command line, if it listens; returns whether it could be told. A frozen one does not
+    /// listen, and must not freeze the keeper.
+    fn tell(&mut self, message: FromKeeper) -> bool {
+        encode(&message).is_ok_and(|line| self.control.write(&line).is_ok())
     }
 
     /// Reads what the command line has said, without waiting.

@@ -58,6 +58,9 @@ impl Ending {
 pub enum FromKeeper {
     /// The trampoline stands ready; its process id is the id of the command's process group.
     Spawned(i32),
+    /// The command was let begin, and goes by the belief that ends at this moment: what was heard
+    /// last, said again, so that a frozen keeper is known by its silence.
+    Follows(u64),
     /// The end of the belief came so near that the command was told to end.
     Warned,
     /// The end of the belief came so near that the command was killed.

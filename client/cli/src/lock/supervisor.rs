@@ -28,6 +28,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long the keeper gets to follow a deadline that has come nearer, before the command line
 /// takes over.
 const KEEPER_LAG_MAX: Duration = Duration::from_millis(150);
+/// How long the keeper gets at least to say that it follows a deadline. It waits
+/// [`keeper::ACKNOWLEDGE_PAUSE`] by itself.
+const ACKNOWLEDGE_LAG_MAX: Duration = Duration::from_millis(400);
 /// How often a group that was killed is looked at until it is gone.
 const REAP_PAUSE: Duration = Duration::from_millis(10);
 
@@ -100,6 +103,11 @@ pub enum Loss {
     Ended,
     /// The keeper died or froze, so the command was killed.
     KeeperFailed,
+    /// The keeper died or froze and had not said that it let the command begin; what there was of it
+    /// was ended.
+    KeeperFailedBefore,
+    /// The keeper died or froze after the command had ended, so what that left behind was killed.
+    KeeperFailedAfter,
 }
 
 /// Runs the command of a started keeper to its end, and until nobody of its group lives.
@@ -132,6 +140,9 @@ pub async fn supervise(
         early: Vec::new(),
         pushed: Moment::NEVER,
         pushed_at: clock::now(),
+        begun: false,
+        followed: Moment::NEVER,
+        unfollowed_since: None,
         in_front: foreground,
         said_refused: false,
         report: Report {
@@ -171,6 +182,12 @@ struct Supervisor<N> {
     /// The deadline that the keeper was told last, and when.
     pushed: Moment,
     pushed_at: Moment,
+    /// The keeper has said that it let the command begin.
+    begun: bool,
+    /// The deadline that the keeper has said to follow, or the first it was told; and since when it
+    /// has been told of another without an answer.
+    followed: Moment,
+    unfollowed_since: Option<Moment>,
     /// The command's group has the terminal.
     in_front: bool,
     /// The user knows that the command cannot be signalled.
@@ -209,7 +226,7 @@ impl<N: Fn(&str)> Supervisor<N> {
                 Stream::Open => {}
             }
             self.push(belief());
-            if self.keeper_is_late(belief()) {
+            if self.keeper_is_late(belief()) || self.keeper_is_silent() {
                 return self.take_over(signals, belief).await;
             }
         }
@@ -244,10 +261,17 @@ impl<N: Fn(&str)> Supervisor<N> {
                 self.group = Group::of(leader);
                 self.pushed = belief();
                 self.pushed_at = clock::now();
+                self.followed = self.pushed;
+                self.unfollowed_since = Some(self.pushed_at);
                 self.tell(ToKeeper::Go(self.pushed.0));
                 for signal in std::mem::take(&mut self.early) {
                     self.pass_on(signal);
                 }
+            }
+            FromKeeper::Follows(deadline) => {
+                self.begun = true;
+                self.followed = Moment(deadline);
+                self.unfollowed_since = (self.followed != self.pushed).then(clock::now);
             }
             FromKeeper::Warned => {
                 self.report.loss.get_or_insert(Loss::Warned);
@@ -284,6 +308,7 @@ impl<N: Fn(&str)> Supervisor<N> {
         if self.group.is_some() && deadline != self.pushed {
             self.pushed = deadline;
             self.pushed_at = now;
+            self.unfollowed_since.get_or_insert(now);
             self.tell(ToKeeper::Deadline(deadline.0));
         }
         if self.group.is_some() && deadline <= now && self.report.loss.is_none() {
@@ -310,6 +335,17 @@ impl<N: Fn(&str)> Supervisor<N> {
             .after(self.schedule.margin / 2)
             .max(self.pushed_at.after(KEEPER_LAG_MAX));
         kill != Moment::NEVER && self.group.is_some() && clock::now() >= late
+    }
+
+    /// Tells whether the keeper has let the deadline that it follows come near without a word about
+    /// the later one that it was told. Were it not frozen it would have answered long ago; a healthy
+    /// session would let it hold the lock for nothing, before the command begins or after its end.
+    /// It is judged a margin before it would itself kill the command.
+    fn keeper_is_silent(&self) -> bool {
+        self.unfollowed_since.is_some_and(|since| {
+            let near = self.followed.before(self.schedule.margin * 2);
+            clock::now() >= near.max(since.after(ACKNOWLEDGE_LAG_MAX))
+        })
     }
 
     /// Sends a message; one that does not fit is dropped, since the keeper is frozen or dead then
@@ -362,6 +398,8 @@ impl<N: Fn(&str)> Supervisor<N> {
             ));
         }
         terminal::pause(was_in_front);
+        // What the keeper has said meanwhile is not read yet.
+        self.unfollowed_since = self.unfollowed_since.map(|_| clock::now());
         if was_in_front
             && terminal::in_foreground()
             && let Some(group) = self.group
@@ -386,8 +424,15 @@ impl<N: Fn(&str)> Supervisor<N> {
             ));
         };
         let spare = self.schedule.on_lost == OnLost::Ignore;
-        if !spare && self.report.loss != Some(Loss::RanOn) {
-            self.report.loss = Some(Loss::KeeperFailed);
+        if self.report.loss != Some(Loss::RanOn) {
+            let failed = match (self.begun, self.report.ending) {
+                (false, None) => Some(Loss::KeeperFailedBefore),
+                (true, None) if spare => self.report.loss,
+                (true, None) => Some(Loss::KeeperFailed),
+                (_, Some(_)) if spare => self.report.loss,
+                (_, Some(_)) => self.report.loss.or(Some(Loss::KeeperFailedAfter)),
+            };
+            self.report.loss = failed;
         }
         loop {
             self.push(belief());

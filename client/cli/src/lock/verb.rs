@@ -280,6 +280,20 @@ fn judged(arguments: &LockArgs, report: Report) -> Result<u8, Failure> {
                 "the keeper of the command died or froze; the command was killed, {path} freed"
             ),
         ),
+        Some(Loss::KeeperFailedBefore) => (
+            failure::SOFTWARE,
+            format!(
+                "the keeper of the command died or froze, and it is not known whether the command \
+                 had begun; it has ended, {path} is freed"
+            ),
+        ),
+        Some(Loss::KeeperFailedAfter) => (
+            failure::SOFTWARE,
+            format!(
+                "the keeper of the command died or froze after the command had ended; what was \
+                 left of it was killed, {path} is freed"
+            ),
+        ),
     };
     Err(Failure::new(status, message))
 }
