@@ -251,8 +251,31 @@ fn under_ignore_a_command_runs_on_to_its_own_end_and_the_loss_is_told() {
     assert_eq!(report.loss, Some(Loss::Ended));
 }
 
+/// Tells whether this is a process in which the test `name` runs alone; if not, runs it in one.
+///
+/// What is sent to a process is passed on by every supervision in it, so other tests would get the
+/// signals of this one.
+fn is_alone(name: &str) -> bool {
+    const MARK: &str = "COTTER_TEST_ALONE";
+    if std::env::var_os(MARK).is_some_and(|alone| alone == name) {
+        return true;
+    }
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(MARK, name)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
+    false
+}
+
 #[test]
 fn signals_of_the_command_line_are_passed_on() {
+    if !is_alone("signals_of_the_command_line_are_passed_on") {
+        return;
+    }
     let (report, _) = run(
         "trap 'exit 8' USR2; echo $$ > $1/child; while :; do sleep 0.01; done",
         OnLost::Term,
