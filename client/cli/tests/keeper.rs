@@ -543,3 +543,24 @@ fn keeper_says_which_deadline_it_follows_though_not_every_one_on_the_way() {
     }
     assert!(said.len() < 10, "{said:?}");
 }
+
+/// Leaves a zombie in the command's group whose living parent has left the group.
+const ORPHANED_ZOMBIE: &str = "sh -c 'sleep 0.3 & echo $! > $1/zombie; echo $$ > $1/parent; \
+    exec setsid sleep 60' sh $1 > /dev/null 2>&1 & \
+    while ! [ -s $1/zombie ] || ! [ -s $1/parent ]; do sleep 0.01; done; \
+    read zombie < $1/zombie; read parent < $1/parent; \
+    while ! grep -q ') Z ' /proc/$zombie/stat || grep -q \") . [0-9]* $$ \" /proc/$parent/stat; \
+    do sleep 0.01; done; exit 3";
+
+#[test]
+fn zombie_that_nobody_reaps_does_not_keep_the_lock() {
+    let mut kept = Kept::start(ORPHANED_ZOMBIE, OnLost::Term, SHORT, LONG);
+    assert_eq!(kept.receive(), Some(FromKeeper::Ended(Ending::Exited(3))));
+    assert_eq!(kept.receive_all(), [FromKeeper::Gone]);
+    // It still is a member: only the look at the processes tells that nobody lives.
+    assert_eq!(killpg(kept.group, None), Ok(()));
+    assert!(!lives(kept.process("zombie")));
+    let parent = kept.process("parent");
+    assert!(lives(parent));
+    kill(parent, Signal::SIGKILL).unwrap();
+}

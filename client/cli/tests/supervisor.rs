@@ -33,14 +33,15 @@ fn run(
     on_lost: OnLost,
     meddle: impl FnMut(Pid, &Path, &Cell<Moment>) -> bool,
 ) -> (Report, tempfile::TempDir) {
-    let (report, directory) = try_run(script, on_lost, meddle);
+    let (report, directory) = try_run(script, on_lost, LONG, meddle);
     (report.unwrap(), directory)
 }
 
-/// As [`run`], where it may fail.
+/// As [`run`], where it may fail, with a belief that lasts for `held` at first.
 fn try_run(
     script: &str,
     on_lost: OnLost,
+    held: Duration,
     mut meddle: impl FnMut(Pid, &Path, &Cell<Moment>) -> bool,
 ) -> (io::Result<Report>, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
@@ -60,7 +61,7 @@ fn try_run(
         .enable_all()
         .build()
         .unwrap();
-    let belief = Cell::new(clock::now().after(LONG));
+    let belief = Cell::new(clock::now().after(held));
     let report = runtime.block_on(async {
         let mut signals = Signals::catch(false).unwrap();
         let keeper = KeeperProcess::start(
@@ -190,9 +191,10 @@ fn keeper_frozen_while_the_session_is_healthy_takes_the_command_with_it() {
 
 /// Freezes the keeper as soon as it has a child, which is the trampoline, and returns that.
 fn freeze_at_the_start(on_lost: OnLost) -> (io::Result<Report>, Option<Pid>) {
+    const HELD: Duration = Duration::from_secs(2);
     let trampoline = Cell::new(None);
-    let (report, _) = try_run("sleep 4", on_lost, |keeper, _, belief| {
-        belief.set(clock::now().after(Duration::from_secs(2)));
+    let (report, _) = try_run("sleep 4", on_lost, HELD, |keeper, _, belief| {
+        belief.set(clock::now().after(HELD));
         let children = format!("/proc/{keeper}/task/{keeper}/children");
         let children = std::fs::read_to_string(children).unwrap_or_default();
         if trampoline.get().is_none()
@@ -219,7 +221,12 @@ fn keeper_frozen_at_the_very_start_holds_nothing_for_ever() {
             | (OnLost::Ignore, Ok(None)) => {}
             _ => panic!("{on_lost}: {report:?}"),
         }
-        assert!(!lives(trampoline.unwrap()));
+        // One that nobody had told of ends by itself, when it finds the gate closed.
+        let begin = Instant::now();
+        while lives(trampoline.unwrap()) {
+            assert!(begin.elapsed() < PATIENCE, "the trampoline lives");
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -249,6 +256,33 @@ fn under_ignore_a_command_runs_on_to_its_own_end_and_the_loss_is_told() {
     );
     assert_eq!(report.ending, Some(Ending::Exited(3)));
     assert_eq!(report.loss, Some(Loss::Ended));
+}
+
+#[test]
+fn zombie_that_nobody_reaps_does_not_keep_the_lock_without_a_keeper_either() {
+    let script = "sh -c 'sleep 0.3 & echo $! > $1/zombie; echo $$ > $1/parent; \
+        exec setsid sleep 60' sh $1 > /dev/null 2>&1 & echo $$ > $1/child; sleep 60";
+    let (report, directory) = run(script, OnLost::Term, |keeper, path, _| {
+        let file = |name| number(&path.join(name));
+        let (Some(zombie), Some(parent), Some(child)) =
+            (file("zombie"), file("parent"), file("child"))
+        else {
+            return false;
+        };
+        let dead = !lives(zombie) && kill(zombie, None).is_ok();
+        let ready = dead && nix::unistd::getpgid(Some(parent)) != Ok(child);
+        if ready {
+            kill(keeper, Signal::SIGKILL).unwrap();
+        }
+        ready
+    });
+    assert_eq!(report.loss, Some(Loss::KeeperFailed));
+    assert_eq!(report.ending, Some(Ending::Killed(9)));
+    let parent = number(&directory.path().join("parent")).unwrap();
+    let zombie = number(&directory.path().join("zombie")).unwrap();
+    assert!(lives(parent));
+    assert_eq!(kill(zombie, None), Ok(()), "it is still to be reaped");
+    kill(parent, Signal::SIGKILL).unwrap();
 }
 
 /// Tells whether this is a process in which the test `name` runs alone; if not, runs it in one.

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rustix::process::{Pid as RawPid, WaitOptions, WaitStatus, wait, waitpgid};
 
+use super::census;
 use super::protocol::Ending;
 
 /// Do not block, and tell of stops too.
@@ -68,9 +69,15 @@ impl Group {
         reach
     }
 
-    /// Tells whether nobody is left, zombies that were not reaped included.
+    /// Tells whether nobody lives. Zombies do not, which takes a look at all processes to know.
     #[must_use]
     pub fn is_gone(self) -> bool {
+        self.is_empty() || census::only_zombies(self.leader) || self.is_empty()
+    }
+
+    /// Tells whether nobody is left, zombies that were not reaped included: cheap to ask.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
         killpg(self.leader, None) == Err(Errno::ESRCH)
     }
 

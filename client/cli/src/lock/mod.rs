@@ -4,6 +4,7 @@
 //! say), [`keeper`] and [`trampoline`] (the process that owns the command, and what the command is
 //! before it begins), [`supervisor`] (the command line's side), `verb` (all of it together).
 
+mod census;
 pub mod group;
 pub mod keeper;
 mod narrator;

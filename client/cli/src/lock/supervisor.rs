@@ -33,6 +33,8 @@ const KEEPER_LAG_MAX: Duration = Duration::from_millis(150);
 const ACKNOWLEDGE_LAG_MAX: Duration = Duration::from_millis(400);
 /// How often a group that was killed is looked at until it is gone.
 const REAP_PAUSE: Duration = Duration::from_millis(10);
+/// At how many of these looks all processes are looked through, which costs more: every so many.
+const CENSUS_EVERY: u32 = 20;
 
 /// A keeper and the socket to it.
 #[derive(Debug)]
@@ -434,18 +436,23 @@ impl<N: Fn(&str)> Supervisor<N> {
             };
             self.report.loss = failed;
         }
+        let mut looks = 0_u32;
         loop {
             self.push(belief());
             if !spare && group.signal(Signal::SIGKILL) == Reach::Refused {
                 self.report.loss = Some(Loss::RanOn);
                 self.tell_refusal();
             }
-            for event in group.reap_members() {
-                if let LeaderEvent::Ended(ending) = event {
-                    self.report.ending.get_or_insert(ending);
-                }
-            }
-            if group.is_gone() || (spare && self.report.ending.is_some()) {
+            self.reap(group);
+            looks = looks.wrapping_add(1);
+            let gone = if looks.is_multiple_of(CENSUS_EVERY) {
+                group.is_gone()
+            } else {
+                group.is_empty()
+            };
+            if gone || (spare && self.report.ending.is_some()) {
+                // A leader that was a zombie a moment ago still has its ending to tell.
+                self.reap(group);
                 return Ok(self.report);
             }
             tokio::select! {
@@ -455,6 +462,14 @@ impl<N: Fn(&str)> Supervisor<N> {
                         self.tell_refusal();
                     }
                 }
+            }
+        }
+    }
+
+    fn reap(&mut self, group: Group) {
+        for event in group.reap_members() {
+            if let LeaderEvent::Ended(ending) = event {
+                self.report.ending.get_or_insert(ending);
             }
         }
     }
