@@ -1,8 +1,9 @@
 //! What goes wrong in the safety phase, and how it ends.
 
 use super::disk::FlushDeath;
-use super::host::{TurnDeath, random_rate};
+use super::host::random_rate;
 use super::network::Machine;
+use super::turn::TurnDeath;
 use super::world::{Event, World};
 use crate::checkers::Verdict;
 use cotter_replica::Input;

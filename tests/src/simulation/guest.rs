@@ -4,17 +4,12 @@ use super::clock::Clock;
 use super::host::random_rate;
 use super::network::{ConnectionKey, Machine, Parcel};
 use super::profile::Profile;
-use super::program::{Deed, Program};
+use super::program::Program;
 use super::random::Random;
 use super::world::{Event, World};
-use crate::checkers::{Belief, Floor, Verdict, Violation};
-use cotter_session::{
-    Call, CallId, ConnectionId, Input, Outcome, Output, Session, SessionConfig, State,
-};
-use cotter_types::{
-    Answer, ClientFrame, Moment, Mutation, Nonce, Query, Response, ServerFrame, SessionId,
-    SessionMetadata,
-};
+use crate::checkers::{Floor, Verdict, Violation};
+use cotter_session::{Call, CallId, ConnectionId, Input, Output, Session, SessionConfig, State};
+use cotter_types::{Answer, ClientFrame, Nonce, Query, ServerFrame, SessionId, SessionMetadata};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A client machine.
@@ -37,15 +32,15 @@ pub(super) struct Guest {
 /// One session and what belongs to it.
 pub(super) struct Process {
     pub(super) session: Session,
-    inbox: VecDeque<Input>,
-    connection: Option<(ConnectionId, ConnectionKey)>,
-    dialling: Option<ConnectionId>,
-    wake_at: u64,
-    calls: BTreeMap<CallId, Call>,
-    next_call: u64,
-    queries: BTreeMap<(ConnectionId, u64), (Floor, Query)>,
-    closing: bool,
-    over: bool,
+    pub(super) inbox: VecDeque<Input>,
+    pub(super) connection: Option<(ConnectionId, ConnectionKey)>,
+    pub(super) dialling: Option<ConnectionId>,
+    pub(super) wake_at: u64,
+    pub(super) calls: BTreeMap<CallId, Call>,
+    pub(super) next_call: u64,
+    pub(super) queries: BTreeMap<(ConnectionId, u64), (Floor, Query)>,
+    pub(super) closing: bool,
+    pub(super) over: bool,
 }
 
 impl Guest {
@@ -465,211 +460,4 @@ impl World {
         self.send(key, 0, Parcel::Up(frame));
         Ok(())
     }
-
-    fn completed(&mut self, place: usize, id: CallId, outcome: &Outcome) -> Verdict {
-        let now = self.now();
-        let guest = &mut self.guests[place];
-        let Some(process) = &mut guest.process else {
-            return Ok(());
-        };
-        let Some(call) = process.calls.remove(&id) else {
-            // Given up, and over all the same.
-            return Ok(());
-        };
-        self.tally.completed += 1;
-        let session = process.session.id();
-        if let (Some(session), Outcome::Done { number, response }) = (session, outcome) {
-            let key = (session, *number);
-            let asked = match &call {
-                Call::Acquire(acquire) => Some(Mutation::Acquire(acquire.clone())),
-                Call::Release { path, number } => Some(Mutation::Release {
-                    path: path.clone(),
-                    number: *number,
-                }),
-                Call::Mutate(mutation) => Some(mutation.clone()),
-                Call::Close => Some(Mutation::Close),
-                Call::Query(_) => None,
-            };
-            let recorded = self.checkers.history.outcome(key.0, key.1);
-            let right = asked.as_ref() == self.checkers.once.mutation(key)
-                && recorded.is_some_and(|recorded| recorded.result.as_ref() == Ok(response));
-            if !right && !matches!(call, Call::Close) {
-                return Err(Violation::new(
-                    "session",
-                    format!(
-                        "client {place} is told that {call:?} came to {outcome:?}; the cell says \
-                         {recorded:?}"
-                    ),
-                ));
-            }
-            if let (Call::Acquire(acquire), Response::Acquired { sequencer, .. }) =
-                (&call, response)
-            {
-                self.checkers.exclusion.begins(Belief {
-                    guest: place,
-                    session,
-                    path: acquire.path.clone(),
-                    number: *number,
-                    sequencer: sequencer.clone(),
-                });
-            }
-        }
-        if guest.scripted {
-            return self.script_completed(place, &call, outcome);
-        }
-        guest
-            .program
-            .completed(now, id, &call, outcome, &mut self.knowledge);
-        Ok(())
-    }
-
-    /// The session is over: everything asked of it must have been answered.
-    fn end_session(&mut self, place: usize) -> Verdict {
-        let now = self.now();
-        let Some(process) = self.guests[place].process.take() else {
-            return Ok(());
-        };
-        let state = process.session.state();
-        self.note(|| format!("client {place}: session over, {state:?}"));
-        if !process.calls.is_empty() {
-            return Err(Violation::new(
-                "session",
-                format!(
-                    "client {place}: the session ended ({state:?}) without a word about {:?}",
-                    process.calls
-                ),
-            ));
-        }
-        if state == State::Failed {
-            return Err(Violation::new(
-                "session",
-                format!("client {place}: {:?}", process.session.refusal()),
-            ));
-        }
-        let guest = &mut self.guests[place];
-        guest.life += 1;
-        if let Some((_, key)) = process.connection {
-            self.send(key, 0, Parcel::End);
-        }
-        let guest = &mut self.guests[place];
-        guest.program.restart(now);
-        if guest.scripted {
-            if !guest.script.is_empty() {
-                return Err(Violation::new(
-                    "liveness",
-                    format!(
-                        "the last client's session ended with {:?} to do",
-                        guest.script
-                    ),
-                ));
-            }
-            guest.finished = true;
-            return Ok(());
-        }
-        let pause = guest.random.around(500_000);
-        self.agenda.after(pause, Event::GuestStart { guest: place });
-        Ok(())
-    }
-
-    /// Lets the program do what it wants. Returns whether it did anything.
-    fn run_program(&mut self, place: usize) -> bool {
-        let now = self.now();
-        let guest = &mut self.guests[place];
-        let Some(process) = &mut guest.process else {
-            return false;
-        };
-        if guest.scripted {
-            return self.run_script(place);
-        }
-        if process.closing {
-            return false;
-        }
-        let reading = guest.clock.read(now);
-        let deeds = guest.program.deeds(now, &self.knowledge);
-        let any = !deeds.is_empty();
-        for deed in deeds {
-            match deed {
-                Deed::Call(slot, call) => {
-                    if process.closing {
-                        continue;
-                    }
-                    let id = CallId(process.next_call);
-                    guest.program.called(slot, id, &call, now);
-                    make_call(place, process, reading, call, &mut self.checkers.exclusion);
-                }
-                Deed::Abandon(id) => {
-                    process.calls.remove(&id);
-                    self.tally.abandoned += 1;
-                    process.session.handle(reading, Input::Abandon { id });
-                }
-            }
-        }
-        any
-    }
-
-    fn run_script(&mut self, place: usize) -> bool {
-        let now = self.now();
-        let guest = &mut self.guests[place];
-        let Some(process) = &mut guest.process else {
-            return false;
-        };
-        if !process.calls.is_empty() || process.closing {
-            return false;
-        }
-        let Some(call) = guest.script.pop_front() else {
-            return false;
-        };
-        let reading = guest.clock.read(now);
-        make_call(place, process, reading, call, &mut self.checkers.exclusion);
-        true
-    }
-
-    fn script_completed(&mut self, place: usize, call: &Call, outcome: &Outcome) -> Verdict {
-        match outcome {
-            Outcome::Done {
-                number,
-                response: Response::Acquired { sequencer, .. },
-            } => {
-                let path = match call {
-                    Call::Acquire(acquire) => acquire.path.clone(),
-                    _ => sequencer.path.clone(),
-                };
-                self.guests[place].script.push_front(Call::Release {
-                    path,
-                    number: *number,
-                });
-                Ok(())
-            }
-            Outcome::Done { .. } | Outcome::Found(_) => Ok(()),
-            other => Err(Violation::new(
-                "liveness",
-                format!("in a healed world {call:?} came to {other:?}"),
-            )),
-        }
-    }
-}
-
-fn make_call(
-    place: usize,
-    process: &mut Process,
-    reading: Moment,
-    call: Call,
-    exclusion: &mut crate::checkers::Exclusion,
-) {
-    let id = CallId(process.next_call);
-    process.next_call += 1;
-    match &call {
-        Call::Release { number, .. } => {
-            if let Some(session) = process.session.id() {
-                exclusion.ends(session, *number);
-            }
-        }
-        Call::Close => {
-            process.closing = true;
-            exclusion.session_over(place);
-        }
-        Call::Acquire(_) | Call::Mutate(_) | Call::Query(_) => {}
-    }
-    process.calls.insert(id, call.clone());
-    process.session.handle(reading, Input::Call { id, call });
 }

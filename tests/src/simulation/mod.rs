@@ -10,6 +10,8 @@
 //! Cotter allows for. Other suites do.
 
 mod agenda;
+mod arrivals;
+mod calls;
 mod clock;
 mod disk;
 mod faults;
@@ -23,6 +25,8 @@ mod random;
 mod run;
 mod seeds;
 mod tally;
+mod turn;
+mod watch;
 mod world;
 
 pub use profile::{Choices, Profile};

@@ -1,0 +1,198 @@
+//! One turn of a simulated replica.
+//!
+//! A turn is what the real driver does: drain the inbox, read the clock, handle all, end the turn.
+//! Ending it takes time when something had to be flushed, and what the turn produced leaves only
+//! then. A machine can die anywhere in between.
+
+use super::disk::FlushDeath;
+use super::network::Parcel;
+use super::world::{Event, World};
+use crate::checkers::{Verdict, Violation};
+use cotter_replica::{Fault, Output};
+use cotter_types::Epoch;
+
+/// Inputs that one turn takes at most.
+const INPUTS_PER_TURN_MAX: usize = 256;
+
+/// Where in its next turn a replica dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TurnDeath {
+    /// When the inputs are handled and nothing is flushed.
+    Handled,
+    /// At the flush.
+    Flush(FlushDeath),
+    /// When all is flushed and nothing is sent.
+    Unsent,
+}
+
+impl World {
+    pub(super) fn host_turn(&mut self, place: usize, life: u32) -> Verdict {
+        let now = self.now();
+        let host = &mut self.hosts[place];
+        if host.life != life || host.paused {
+            if let Some(running) = host.running.as_mut().filter(|_| host.life == life) {
+                running.turn_at = u64::MAX;
+            }
+            return Ok(());
+        }
+        let Some(running) = &mut host.running else {
+            return Ok(());
+        };
+        if running.turn_at != now {
+            return Ok(());
+        }
+        running.turn_at = u64::MAX;
+        if running.busy {
+            return Ok(());
+        }
+        let reading = host.clock.read(now);
+        let reigned = running.reigns();
+        let taken = running.inbox.len().min(INPUTS_PER_TURN_MAX);
+        for input in running.inbox.drain(..taken) {
+            running.replica.handle(reading, input);
+        }
+        if running.death == Some(TurnDeath::Handled) {
+            self.kill_host(place, true);
+            return Ok(());
+        }
+        running
+            .replica
+            .propose(reading, host.wall_offset_ms + now / 1_000);
+        let boot = host.boot;
+        let mut early = Vec::new();
+        while let Some(output) = running.replica.poll() {
+            early.push(output);
+        }
+        for output in early {
+            // It has left, whatever becomes of this turn.
+            self.host_output(place, boot, output);
+        }
+        let Some(running) = &mut self.hosts[place].running else {
+            return Ok(());
+        };
+        if let Some(TurnDeath::Flush(death)) = running.death {
+            running.log.die_at_flush(death);
+        }
+        if let Err(fault) = running.replica.end_turn(reading) {
+            return self.host_fault(place, &fault);
+        }
+        running.log.live_on();
+        self.after_turn(place, reigned, taken)
+    }
+
+    fn host_fault(&mut self, place: usize, fault: &Fault) -> Verdict {
+        let name = self.host_name(place);
+        let planned = self.hosts[place]
+            .running
+            .as_ref()
+            .is_some_and(|running| matches!(running.death, Some(TurnDeath::Flush(_))));
+        if planned {
+            self.kill_host(place, true);
+            return Ok(());
+        }
+        Err(Violation::new("fault", format!("{name}: {fault}")))
+    }
+
+    fn after_turn(&mut self, place: usize, reigned: Option<Epoch>, taken: usize) -> Verdict {
+        let now = self.now();
+        let life = self.hosts[place].life;
+        let Some(running) = &mut self.hosts[place].running else {
+            return Ok(());
+        };
+        let reigns = running.reigns();
+        let speaks_for = reigns.or(reigned);
+        let mut outbox = Vec::new();
+        while let Some(output) = running.replica.poll() {
+            outbox.push(output);
+        }
+        let flushes = running.log.take_flushes();
+        self.mark(
+            3,
+            (place as u64) << 32 | (taken as u64) << 16 | outbox.len() as u64,
+        );
+        self.observe_host(place)?;
+        self.check_statements(place, speaks_for, &outbox)?;
+        self.observe_proposals(place, speaks_for);
+        if let Some(epoch) = reigns {
+            let name = self.host_name(place);
+            self.checkers.masters.may_speak(&name, epoch, now);
+        }
+        let time = self.hosts[place].flush_time(flushes);
+        let Some(running) = &mut self.hosts[place].running else {
+            return Ok(());
+        };
+        running.outbox = outbox;
+        running.busy = true;
+        if time == 0 {
+            return self.host_release(place, life);
+        }
+        self.agenda
+            .at(now + time, Event::HostRelease { host: place, life });
+        Ok(())
+    }
+
+    pub(super) fn host_release(&mut self, place: usize, life: u32) -> Verdict {
+        let now = self.now();
+        let host = &mut self.hosts[place];
+        if host.life != life || host.paused {
+            return Ok(());
+        }
+        let Some(running) = &mut host.running else {
+            return Ok(());
+        };
+        if !running.busy {
+            return Ok(());
+        }
+        if running.death == Some(TurnDeath::Unsent) {
+            self.kill_host(place, true);
+            return Ok(());
+        }
+        running.busy = false;
+        let boot = host.boot;
+        let outbox = std::mem::take(&mut running.outbox);
+        let more = !running.inbox.is_empty();
+        let wake = host.clock.when(running.replica.next_wake(), now);
+        for output in outbox {
+            self.host_output(place, boot, output);
+        }
+        // Never twice at the same moment: a replica that asks to be woken at once gets a microsecond.
+        self.schedule_turn(place, if more { now + 1 } else { wake.max(now + 1) });
+        Ok(())
+    }
+
+    fn host_output(&mut self, place: usize, boot: u64, output: Output) {
+        let Some(running) = &mut self.hosts[place].running else {
+            return;
+        };
+        match output {
+            Output::Peer { to, message } => {
+                let peer = (to.0 - 1) as usize;
+                if let Some(key) = running.links.get(&peer).copied() {
+                    let sequence = running.sent.entry(peer).or_default();
+                    *sequence += 1;
+                    let parcel = Parcel::Peer {
+                        boot,
+                        sequence: *sequence,
+                        message,
+                    };
+                    self.send(key, usize::from(place > peer), parcel);
+                }
+            }
+            Output::Frame { stream, frame } => {
+                if let Some(key) = running.streams.get(&stream).map(|stream| stream.key) {
+                    self.note(|| format!("replica {} to {stream:?}: {frame:?}", place + 1));
+                    self.send(key, 1, Parcel::Down(frame));
+                }
+            }
+            Output::CloseStream { stream } => {
+                if let Some(gone) = running.streams.remove(&stream) {
+                    self.send(gone.key, 1, Parcel::End);
+                }
+            }
+            Output::Log(happening) => {
+                self.tally.happened(&happening);
+                self.note(|| format!("replica {}: {happening:?}", place + 1));
+            }
+        }
+    }
+}

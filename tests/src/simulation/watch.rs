@@ -1,0 +1,116 @@
+//! What the checkers get to see of a simulated replica: what it has applied, what it says, and what
+//! it proposes.
+//!
+//! It is looked at where it arises, at the end of a turn, so that nothing which a replica says can
+//! reach anybody unchecked.
+
+use super::world::World;
+use crate::checkers::{Masters, Verdict};
+use cotter_cell::{Batch, Command, Entry};
+use cotter_replica::Output;
+use cotter_types::{Epoch, ServerFrame};
+
+impl World {
+    /// Compares what the replica has applied with what others have.
+    pub(super) fn observe_host(&mut self, place: usize) -> Verdict {
+        let name = self.host_name(place);
+        let Some(running) = &mut self.hosts[place].running else {
+            return Ok(());
+        };
+        let applied = running.replica.cell().applied() as usize;
+        if applied == running.observed {
+            return Ok(());
+        }
+        let digest = running.replica.cell().digest();
+        let entries = running.log.entries(running.observed, applied);
+        let from = running.observed;
+        running.observed = applied;
+        let steps = self.checkers.history.applied(&name, from, entries)?;
+        self.checkers.history.check_digest(&name, applied, digest)?;
+        self.observe(&steps)
+    }
+
+    pub(super) fn check_statements(
+        &mut self,
+        place: usize,
+        speaks_for: Option<Epoch>,
+        outbox: &[Output],
+    ) -> Verdict {
+        let now = self.now();
+        let name = self.host_name(place);
+        for output in outbox {
+            let Output::Frame { stream, frame } = output else {
+                continue;
+            };
+            if Masters::is_statement(frame) {
+                self.checkers.masters.spoke(&name, speaks_for, now, frame)?;
+            }
+            if let ServerFrame::Answer {
+                session,
+                number,
+                answer,
+            } = frame
+            {
+                let key = (*session, *number);
+                self.checkers
+                    .once
+                    .answered(&self.checkers.history, key, answer)?;
+            }
+            let Some(running) = &mut self.hosts[place].running else {
+                continue;
+            };
+            let Some(stream) = running.streams.get_mut(stream) else {
+                continue;
+            };
+            if let Some(epoch) = speaks_for {
+                self.checkers
+                    .condemned
+                    .observe(epoch, &stream.attached, frame)?;
+            }
+            match frame {
+                ServerFrame::Attached { session, .. } | ServerFrame::Opened { session, .. } => {
+                    stream.attached.push(*session);
+                }
+                ServerFrame::Detached { session, condemned } => {
+                    stream.attached.retain(|attached| attached != session);
+                    if let Some(epoch) = speaks_for.filter(|_| *condemned) {
+                        self.checkers.condemned.proposed(epoch, *session);
+                    }
+                }
+                ServerFrame::Ended { session, .. } => {
+                    stream.attached.retain(|attached| attached != session);
+                }
+                // Another reign: whoever was attached has to ask again.
+                ServerFrame::Welcome(_) => stream.attached.clear(),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads in the master's log which sessions it has proposed to end.
+    pub(super) fn observe_proposals(&mut self, place: usize, speaks_for: Option<Epoch>) {
+        let Some(running) = &mut self.hosts[place].running else {
+            return;
+        };
+        let length = running.log.length();
+        let from = running.log_seen.min(length);
+        running.log_seen = length;
+        let Some(reigning) = speaks_for.filter(|_| length > from) else {
+            return;
+        };
+        for payload in running.log.entries(from, length) {
+            if let Ok(Entry::Batch(Batch {
+                epoch, commands, ..
+            })) = postcard::from_bytes(payload.as_bytes())
+                && epoch == reigning
+            {
+                for command in commands {
+                    if let Command::Expire { session } = command {
+                        self.checkers.condemned.proposed(epoch, session);
+                    }
+                }
+            }
+        }
+    }
+}
