@@ -17,6 +17,8 @@ mod disk;
 mod faults;
 mod guest;
 mod host;
+mod invention;
+mod knowledge;
 mod links;
 mod network;
 mod profile;

@@ -8,9 +8,9 @@ use super::agenda::Agenda;
 use super::faults::Ending;
 use super::guest::Guest;
 use super::host::Host;
+use super::knowledge::Knowledge;
 use super::network::{Arrival, ConnectionKey, Machine, Network, Parcel};
 use super::profile::{Choices, Profile};
-use super::program::Knowledge;
 use super::random::Random;
 use super::tally::Tally;
 use crate::checkers::{
