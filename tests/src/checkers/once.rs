@@ -106,6 +106,36 @@ impl Once {
         }
     }
 
+    /// Looks at a refusal that a client's program is told of, for a mutation that it asked for.
+    ///
+    /// # Errors
+    /// Nothing that the session sent for it was refused so.
+    pub fn refused(
+        &self,
+        history: &History,
+        session: SessionId,
+        asked: &Mutation,
+        refusal: &Refusal,
+    ) -> Verdict {
+        let numbers = (session, RequestNumber(0))..=(session, RequestNumber(u64::MAX));
+        let right = self
+            .sent
+            .range(numbers)
+            .filter(|(_, sent)| *sent == asked)
+            .any(|((_, number), _)| {
+                history
+                    .outcome(session, *number)
+                    .is_some_and(|recorded| recorded.result.as_ref() == Err(refusal))
+            });
+        if right {
+            return Ok(());
+        }
+        Err(Violation::new(
+            "once",
+            format!("{session} told its program that {asked:?} was refused: {refusal:?}"),
+        ))
+    }
+
     /// Checks at the end that everything acknowledged is in the history of the whole cell.
     ///
     /// # Errors

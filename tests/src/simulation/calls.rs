@@ -6,7 +6,7 @@
 use super::guest::Process;
 use super::network::Parcel;
 use super::program::Deed;
-use super::world::{Event, World};
+use super::world::{Checkers, Event, World};
 use crate::checkers::{Belief, Verdict, Violation};
 use cotter_session::{Call, CallId, Input, Outcome, State};
 use cotter_types::{Moment, Mutation, Response};
@@ -59,6 +59,12 @@ impl World {
                     sequencer: sequencer.clone(),
                 });
             }
+        }
+        if let (Some(session), Call::Mutate(asked), Outcome::Refused(refusal)) =
+            (session, &call, outcome)
+        {
+            let Checkers { once, history, .. } = &self.checkers;
+            once.refused(history, session, asked, refusal)?;
         }
         if guest.scripted {
             return self.script_completed(place, &call, outcome);

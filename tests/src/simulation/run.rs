@@ -172,6 +172,9 @@ fn trouble(world: &World) -> Option<String> {
     if counts.locks_held > 0 || counts.waiters > 0 {
         return Some(format!("nobody wants a lock, and yet: {counts:?}"));
     }
+    if let Some(path) = world.checkers.nodes.overdue() {
+        return Some(format!("{path} has outlived its time"));
+    }
     None
 }
 

@@ -27,6 +27,14 @@ pub struct Tally {
     pub queries: u64,
     /// Acquisitions.
     pub grants: u64,
+    /// Transactions made.
+    pub transactions: u64,
+    /// Transactions refused.
+    pub transactions_refused: u64,
+    /// Nodes created with a number in their name.
+    pub numbered: u64,
+    /// Nodes whose time to live came to its end.
+    pub expired_nodes: u64,
     /// Sessions opened.
     pub sessions: u64,
     /// Sessions expired.
@@ -75,6 +83,10 @@ impl Tally {
         self.mutations += other.mutations;
         self.queries += other.queries;
         self.grants += other.grants;
+        self.transactions += other.transactions;
+        self.transactions_refused += other.transactions_refused;
+        self.numbered += other.numbered;
+        self.expired_nodes += other.expired_nodes;
         self.sessions += other.sessions;
         self.expiries += other.expiries;
         self.jeopardies += other.jeopardies;
@@ -101,6 +113,11 @@ impl fmt::Display for Tally {
             "{} mutations acknowledged, {} acquisitions, {} queries compared, {} statements of \
              masters",
             self.mutations, self.grants, self.queries, self.statements
+        )?;
+        writeln!(
+            f,
+            "{} transactions made, {} refused, {} sequential names, {} times to live ended",
+            self.transactions, self.transactions_refused, self.numbered, self.expired_nodes
         )?;
         writeln!(
             f,

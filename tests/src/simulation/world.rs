@@ -14,7 +14,7 @@ use super::profile::{Choices, Profile};
 use super::random::Random;
 use super::tally::Tally;
 use crate::checkers::{
-    Condemned, Epochs, Exclusion, History, Locks, Masters, Once, Order, Step, Tokens, Truth,
+    Condemned, Epochs, Exclusion, History, Locks, Masters, Nodes, Once, Order, Step, Tokens, Truth,
     Verdict, Violation,
 };
 use cotter_cell::Genesis;
@@ -136,6 +136,7 @@ pub(super) struct Pair {
 pub(super) struct Checkers {
     pub(super) history: History,
     pub(super) once: Once,
+    pub(super) nodes: Nodes,
     pub(super) order: Order,
     pub(super) tokens: Tokens,
     pub(super) epochs: Epochs,
@@ -185,6 +186,7 @@ impl World {
         let checkers = Checkers {
             history: History::new(&genesis),
             once: Once::default(),
+            nodes: Nodes::default(),
             order: Order::default(),
             tokens: Tokens::new(genesis.token_floor),
             epochs: Epochs::default(),
@@ -278,6 +280,12 @@ impl World {
         tally.queries = self.checkers.order.queries();
         tally.grants = self.checkers.locks.grants();
         tally.expiries = self.checkers.truth.expiries();
+        [
+            tally.numbered,
+            tally.transactions,
+            tally.transactions_refused,
+            tally.expired_nodes,
+        ] = self.checkers.nodes.counts();
         tally.statements = self.checkers.masters.statements();
         tally
     }
@@ -447,6 +455,11 @@ impl World {
             let now = self.now();
             self.checkers.epochs.observe(step)?;
             self.checkers.once.observe(step)?;
+            let once = &self.checkers.once;
+            let sent = |key| once.mutation(key);
+            self.checkers
+                .nodes
+                .observe(step, sent, &self.checkers.history)?;
             self.checkers.tokens.observe(step)?;
             self.checkers.locks.observe(step)?;
             let guests = &self.guests;
