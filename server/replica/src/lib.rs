@@ -21,7 +21,8 @@ mod streams;
 mod timing;
 mod watchdog;
 
+pub use cotter_cell::FEATURE_LEVEL_MAX;
 pub use io::{Fault, Happening, Input, Output, PeerMessage, StreamId};
 pub use log::{LogFault, LogRoom, Payload, ReplicaLog};
-pub use replica::{FEATURE_LEVEL_MAX, Member, Replica, ReplicaConfig};
+pub use replica::{Member, Replica, ReplicaConfig};
 pub use timing::Timing;

@@ -53,9 +53,6 @@ pub struct ReplicaConfig {
     pub feature_level_max: u32,
 }
 
-/// Highest feature level that this version of the crate can apply.
-pub const FEATURE_LEVEL_MAX: u32 = 1;
-
 /// Entries between two digests in the replica's log output.
 pub(crate) const DIGEST_INTERVAL: u64 = 10_000;
 
