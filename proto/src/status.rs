@@ -54,7 +54,7 @@ const RETRY_AFTER_MS_DEFAULT: u64 = 100;
 pub fn code(no: &No) -> Code {
     match no {
         No::Refused(refusal) => match refusal {
-            Refusal::NotFound { .. } => Code::NotFound,
+            Refusal::NotFound { .. } | Refusal::UnknownLock => Code::NotFound,
             Refusal::AlreadyExists { .. } => Code::AlreadyExists,
             Refusal::Changed { .. } | Refusal::TransactionFailed { compare: true, .. } => {
                 Code::Aborted
@@ -71,11 +71,15 @@ pub fn code(no: &No) -> Code {
             | Refusal::LockDelayed { .. }
             | Refusal::NotHeld { .. }
             | Refusal::NoSession { .. }
+            | Refusal::LockEnded { .. }
+            | Refusal::StaleSequencer { .. }
             | Refusal::Acknowledged { .. } => Code::FailedPrecondition,
             Refusal::WaitTimeout { .. } => Code::DeadlineExceeded,
             Refusal::Cancelled => Code::Cancelled,
             Refusal::Limit { .. } => Code::ResourceExhausted,
-            Refusal::OtherCell { .. } | Refusal::Invalid { .. } => Code::InvalidArgument,
+            Refusal::OtherCell { .. } | Refusal::Invalid { .. } | Refusal::RequestIdReused => {
+                Code::InvalidArgument
+            }
         },
         No::Unavailable(unavailable) => match unavailable {
             Unavailable::Overloaded { .. } => Code::ResourceExhausted,

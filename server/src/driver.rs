@@ -248,6 +248,7 @@ impl Owner {
             }
             Output::Frame { stream, frame } => self.streams.deliver(stream, frame),
             Output::CloseStream { stream } => self.streams.close(stream),
+            Output::CallAnswer { call, answer } => self.streams.answer(call, answer),
             Output::Log(happening) => telemetry::happened(self.config.id, &happening),
         }
     }

@@ -79,10 +79,14 @@ pub fn refusal_status(refusal: &Refusal) -> u8 {
         Refusal::Held { .. } | Refusal::LockDelayed { .. } | Refusal::WaitTimeout { .. } => {
             NOT_ACQUIRED
         }
-        Refusal::NoSession { .. } | Refusal::NotHeld { .. } => LOST,
+        Refusal::NoSession { .. }
+        | Refusal::NotHeld { .. }
+        | Refusal::LockEnded { .. }
+        | Refusal::UnknownLock
+        | Refusal::StaleSequencer { .. } => LOST,
         Refusal::Limit { .. } => UNAVAILABLE,
-        // Both are this program's own doing.
-        Refusal::Cancelled | Refusal::Acknowledged { .. } => SOFTWARE,
+        // These are this program's own doing.
+        Refusal::Cancelled | Refusal::Acknowledged { .. } | Refusal::RequestIdReused => SOFTWARE,
     }
 }
 

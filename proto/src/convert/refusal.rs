@@ -71,6 +71,14 @@ impl From<Refusal> for v1::Refusal {
                 compare,
                 reason,
             }),
+            Refusal::LockEnded { path, expired } => {
+                w::Kind::LockEnded(w::LockEnded { path, expired })
+            }
+            Refusal::UnknownLock => w::Kind::UnknownLock(w::UnknownLock {}),
+            Refusal::RequestIdReused => w::Kind::RequestIdReused(w::RequestIdReused {}),
+            Refusal::StaleSequencer { path, token } => {
+                w::Kind::StaleSequencer(w::StaleSequencer { path, token })
+            }
         };
         Self {
             text,
@@ -145,6 +153,12 @@ impl TryFrom<v1::Refusal> for Refusal {
                 compare,
                 reason,
             },
+            w::Kind::LockEnded(w::LockEnded { path, expired }) => Self::LockEnded { path, expired },
+            w::Kind::UnknownLock(w::UnknownLock {}) => Self::UnknownLock,
+            w::Kind::RequestIdReused(w::RequestIdReused {}) => Self::RequestIdReused,
+            w::Kind::StaleSequencer(w::StaleSequencer { path, token }) => {
+                Self::StaleSequencer { path, token }
+            }
         })
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! This crate must never do anything: no clock, no input, no output, no thread, no hash map.
 
+mod call;
 mod frame;
 mod id;
 pub mod limits;
@@ -19,6 +20,9 @@ mod session;
 mod time;
 mod transaction;
 
+pub use call::{
+    Call, CallAnswer, CallIdError, CallResponse, LeasedAcquire, LockId, NodeChange, RequestId,
+};
 pub use frame::{Answer, ClientFrame, Notice, ServerFrame, Welcome};
 pub use id::{
     CellId, Epoch, FencingToken, Instance, Nonce, ReplicaId, RequestNumber, Revision, SessionId,

@@ -64,6 +64,20 @@ pub const LOCKS_PER_SESSION_MAX: u64 = 100_000;
 /// Most ephemeral nodes that one session may hold open.
 pub const EPHEMERALS_PER_SESSION_MAX: u64 = 100_000;
 
+/// How long the outcome of a call of the simple interface is remembered after its work is over, in
+/// milliseconds of cell time: for a lock, after the end of its lease.
+pub const CALL_MEMORY_MS: u64 = 10 * 60 * 1_000;
+/// Most calls that the cell remembers.
+pub const CALLS_REMEMBERED_MAX: u64 = 1_000_000;
+/// Most bytes of what the cell remembers of calls.
+pub const CALLS_REMEMBERED_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
+/// Most calls forgotten by one log entry, so that forgetting never holds up the cell.
+pub const CALLS_FORGOTTEN_PER_ENTRY_MAX: usize = 1_024;
+/// Most calls that wait at the master for an answer.
+pub const CALLS_WAITING_MAX: usize = 100_000;
+/// Up to which place a waiting call is told its place in the queue: counting costs.
+pub const PLACE_COUNTED_MAX: usize = 1_000;
+
 /// Longest lock-delay, in milliseconds.
 pub const LOCK_DELAY_MS_MAX: u64 = 60_000;
 /// Most waiters in one lock's queue.

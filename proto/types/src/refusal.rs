@@ -168,6 +168,34 @@ pub enum Refusal {
         /// Why, for people to read.
         reason: String,
     },
+    /// A lock of the simple interface has ended: released, waited for no more, or its lease ran out.
+    #[error("this acquisition of {path} has ended: {}", if *expired { "its lease ran out" } else { "it was released" })]
+    LockEnded {
+        /// The lock's path.
+        path: String,
+        /// Whether the lease ran out; false if it was released.
+        expired: bool,
+    },
+    /// The cell does not know the lock id.
+    #[error(
+        "unknown lock id: it never was, or it ended more than {} minutes ago",
+        crate::limits::CALL_MEMORY_MS / 60_000
+    )]
+    UnknownLock,
+    /// The request id was used for another request, or by another caller.
+    #[error("the request id was used before for another request; draw a new one for each")]
+    RequestIdReused,
+    /// The sequencer that the change was bound to is not current any more: its holder has lost the
+    /// lock.
+    #[error(
+        "the sequencer of {path} with token {token} is stale: its lock was lost; nothing was changed"
+    )]
+    StaleSequencer {
+        /// The lock's path.
+        path: String,
+        /// The sequencer's token.
+        token: u64,
+    },
 }
 
 /// Nothing was decided here; the same request may be sent again.

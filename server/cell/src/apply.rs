@@ -15,8 +15,9 @@ use crate::settle::Disturbed;
 use crate::state::DeadlineKind;
 use crate::{Batch, Cell, Command, Entry};
 use cotter_types::mutation::{self, Mutation as Bug};
-use cotter_types::{EndReason, Epoch, Path, ReplicaId};
+use cotter_types::{EndReason, Epoch, Path, ReplicaId, SessionId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 impl Cell {
     /// Applies one log entry. Cannot fail: what is refused is an outcome too.
@@ -134,6 +135,10 @@ pub(crate) struct Application<'a> {
     applied: Applied,
     /// Locks changed by the present step and not settled yet, as they were before it.
     pub(crate) disturbed: BTreeMap<Path, Disturbed>,
+    /// Sessions of the simple interface whose acquire was refused in the present step.
+    pub(crate) fruitless: Vec<SessionId>,
+    /// Who creates nodes where no session does.
+    pub(crate) creator: Option<Arc<str>>,
 }
 
 /// Everything that a step can change, as it was before.
@@ -153,12 +158,14 @@ impl<'a> Application<'a> {
                 ..Applied::default()
             },
             disturbed: BTreeMap::new(),
+            fruitless: Vec::new(),
+            creator: None,
         }
     }
 
     fn finish(self) -> Applied {
         assert!(
-            self.disturbed.is_empty(),
+            self.disturbed.is_empty() && self.fruitless.is_empty(),
             "invariant I-CELL-5: a lock was left unsettled"
         );
         self.applied
@@ -221,7 +228,9 @@ impl<'a> Application<'a> {
                 "invariant I-CELL-12: a deadline fired and stayed"
             );
             self.settle();
+            self.end_fruitless();
         }
+        self.forget_old_calls();
         if fired {
             self.cell.header.revision = self.cell.header.revision.next();
         }
@@ -243,8 +252,22 @@ impl<'a> Application<'a> {
                 }
             }
             Command::RaiseFeatureLevel { level } => self.raise_feature_level(*level),
+            Command::CallAcquire {
+                request,
+                principal,
+                acquire,
+            } => self.call_acquire(*request, principal, acquire),
+            Command::CallRelease { lock } => self.call_release(*lock),
+            Command::CallChange {
+                request,
+                principal,
+                repeatable,
+                sequencer,
+                change,
+            } => self.call_change(*request, principal, *repeatable, sequencer.as_ref(), change),
         }
         self.settle();
+        self.end_fruitless();
     }
 
     fn raise_feature_level(&mut self, level: u32) {

@@ -4,6 +4,7 @@
 //! so they do neither; `check` compares them with the tables.
 
 use crate::Genesis;
+use crate::call::Memory;
 use crate::effect::Recorded;
 use crate::state::{
     Counts, Deadline, Header, Holder, Ledger, Lock, Mastership, Node, Outcome, Session, Waiter,
@@ -11,7 +12,7 @@ use crate::state::{
 use crate::table::{Table, Tag, item};
 use cotter_types::{
     CellId, CellTime, ChangeOfHands, Contents, FencingToken, Instance, Lifetime, LockMode,
-    NodeStat, Nonce, Notice, Path, RequestNumber, Revision, SessionId, limits,
+    NodeStat, Nonce, Notice, Path, RequestId, RequestNumber, Revision, SessionId, limits,
 };
 use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub struct Cell {
     /// When the time to live of a node passes; apart from the nodes, so that rows written before
     /// there was one stay as they are.
     pub(crate) expiries: Table<Path, CellTime>,
+    /// What is remembered of calls of the simple interface.
+    pub(crate) calls: Table<RequestId, Memory>,
     pub(crate) indexes: Indexes,
 }
 
@@ -56,6 +59,8 @@ pub(crate) struct Indexes {
     /// Locks that are held or delayed, by depth and text as paths are ordered. The key can be the
     /// beginning of a path, so that a subtree can be found at each depth.
     pub(crate) active: OrdMap<(usize, Arc<str>), Path>,
+    /// When calls are forgotten, earliest first.
+    pub(crate) memories: OrdSet<(CellTime, RequestId)>,
 }
 
 /// Returns the key of a path in [`Indexes::active`].
@@ -116,6 +121,7 @@ impl Cell {
             outcomes: Table::new(Tag::Outcomes),
             opens: Table::new(Tag::Opens),
             expiries: Table::new(Tag::Expiries),
+            calls: Table::new(Tag::Calls),
             indexes: Indexes::default(),
         }
     }
@@ -189,6 +195,7 @@ impl Cell {
             .wrapping_add(self.outcomes.digest())
             .wrapping_add(self.opens.digest())
             .wrapping_add(self.expiries.digest())
+            .wrapping_add(self.calls.digest())
     }
 
     /// Returns how much there is of everything.

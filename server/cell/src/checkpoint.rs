@@ -63,6 +63,7 @@ enum Last {
     Session(cotter_types::SessionId),
     Number((cotter_types::SessionId, cotter_types::RequestNumber)),
     Open((cotter_types::Path, cotter_types::SessionId)),
+    Request(cotter_types::RequestId),
 }
 
 /// Makes a key from the last one, and back.
@@ -95,6 +96,7 @@ key!(
     Number
 );
 key!((cotter_types::Path, cotter_types::SessionId), Open);
+key!(cotter_types::RequestId, Request);
 
 impl Cell {
     /// Begins a walk over the cell as it is now, in chunks of about `chunk_bytes`; a single row may
@@ -159,6 +161,7 @@ impl Cell {
             Tag::Outcomes => fill(&mut self.outcomes, chunk)?,
             Tag::Opens => fill(&mut self.opens, chunk)?,
             Tag::Expiries => fill(&mut self.expiries, chunk)?,
+            Tag::Calls => fill(&mut self.calls, chunk)?,
         }
         Ok(0)
     }
@@ -190,6 +193,7 @@ impl Iterator for Walk {
                 Tag::Outcomes => writer.plain(&cell.outcomes, &last),
                 Tag::Opens => writer.plain(&cell.opens, &last),
                 Tag::Expiries => writer.plain(&cell.expiries, &last),
+                Tag::Calls => writer.plain(&cell.calls, &last),
             };
             match reached {
                 Some(last) => self.last = last,

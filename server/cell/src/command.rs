@@ -4,7 +4,8 @@
 //! added at the end, above the feature level that they need.
 
 use cotter_types::{
-    Acknowledged, CellTime, Epoch, Mutation, OpenSession, ReplicaId, RequestNumber, SessionId,
+    Acknowledged, CellTime, Epoch, LeasedAcquire, LockId, Mutation, NodeChange, OpenSession,
+    ReplicaId, RequestId, RequestNumber, Sequencer, SessionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -105,5 +106,32 @@ pub enum Command {
     RaiseFeatureLevel {
         /// The new level.
         level: u32,
+    },
+    /// Acquires a lock with a lease of its own.
+    CallAcquire {
+        /// Names the request.
+        request: RequestId,
+        /// Who it is, as the door established it.
+        principal: String,
+        /// What to acquire. The lease is already the granted one.
+        acquire: LeasedAcquire,
+    },
+    /// Releases such a lock, or leaves its queue.
+    CallRelease {
+        /// Which lock.
+        lock: LockId,
+    },
+    /// Changes the tree without a session.
+    CallChange {
+        /// Names the request.
+        request: RequestId,
+        /// Who it is, as the door established it.
+        principal: String,
+        /// Whether it may come again, so that its outcome must be remembered.
+        repeatable: bool,
+        /// Only while this is current.
+        sequencer: Option<Sequencer>,
+        /// What to change.
+        change: NodeChange,
     },
 }

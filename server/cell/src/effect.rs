@@ -2,7 +2,8 @@
 
 use crate::Footprint;
 use cotter_types::{
-    EndReason, Epoch, Nonce, Notice, Refusal, ReplicaId, RequestNumber, Response, SessionId,
+    EndReason, Epoch, LockId, Nonce, Notice, Path, Refusal, ReplicaId, RequestId, RequestNumber,
+    Response, SessionId,
 };
 
 /// What applying one entry did.
@@ -57,6 +58,22 @@ pub enum Effect {
         /// What.
         notice: Notice,
     },
+    /// An acquire or a change of the simple interface is decided, or was and has come again.
+    Called {
+        /// The request.
+        request: RequestId,
+        /// The session that stands for an acquire, also when it is gone.
+        session: Option<SessionId>,
+        /// The outcome.
+        result: Result<Response, Refusal>,
+    },
+    /// A lock of the simple interface was released, or could not be.
+    CallReleased {
+        /// The lock.
+        lock: LockId,
+        /// Why not.
+        result: Result<(), Refusal>,
+    },
     /// A replica took mastership over, or laid it down.
     MasterChanged {
         /// The epoch that began, or that ended.
@@ -92,4 +109,36 @@ pub enum Recorded {
     Acknowledged,
     /// There is no such session.
     NoSession,
+}
+
+/// What the cell remembers of a call of the simple interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RememberedCall {
+    /// Nothing: it has not arrived, or was forgotten.
+    Nothing,
+    /// An acquire whose session lives.
+    Lives {
+        /// The session.
+        session: SessionId,
+        /// What became of the acquire so far.
+        outcome: Recorded,
+    },
+    /// An acquire that was refused.
+    Refused {
+        /// The session that stood for it.
+        session: SessionId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// An acquire whose session has ended.
+    Ended {
+        /// The session that stood for it.
+        session: SessionId,
+        /// The lock.
+        path: Path,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A change of the tree.
+    Changed(Result<Response, Refusal>),
 }

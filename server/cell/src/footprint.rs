@@ -127,6 +127,15 @@ impl Cell {
             Command::Mutate {
                 session, mutation, ..
             } => self.add_mutation(*session, mutation, &mut footprint),
+            Command::CallAcquire { acquire, .. } => {
+                self.add_acquire(&acquire.path, acquire.create.is_some(), &mut footprint);
+            }
+            Command::CallRelease { lock } => self.add_end(lock.session, &mut footprint),
+            Command::CallChange { change, .. } => {
+                // The same as a session would change by it.
+                let mutation = change.clone().into_mutation();
+                self.add_mutation(SessionId(0), &mutation, &mut footprint);
+            }
         }
         footprint
     }
@@ -159,10 +168,7 @@ impl Cell {
                 self.add_disturbance(path, footprint);
             }
             Mutation::Acquire(acquire) => {
-                footprint.add(Cacheable::LockFree(acquire.path.clone()));
-                if acquire.create.is_some() {
-                    self.add_creation(&acquire.path, footprint);
-                }
+                self.add_acquire(&acquire.path, acquire.create.is_some(), footprint);
             }
             Mutation::Cancel { number } => {
                 let key = (session, *number);
@@ -181,6 +187,14 @@ impl Cell {
                 }
             }
             Mutation::Transaction(transaction) => self.add_transaction(transaction, footprint),
+        }
+    }
+
+    /// Adds what changes when a lock is acquired, and created if it is missing and may be.
+    fn add_acquire(&self, path: &Path, create: bool, footprint: &mut Footprint) {
+        footprint.add(Cacheable::LockFree(path.clone()));
+        if create {
+            self.add_creation(path, footprint);
         }
     }
 

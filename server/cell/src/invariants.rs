@@ -21,13 +21,15 @@
 //! | I-CELL-14 | the feature level is one that this program knows |
 //! | I-CELL-15 | a ledger's ranges ascend above its floor and do not touch; no decided outcome is acknowledged |
 //! | I-CELL-16 | a node has an expiry exactly if it has a time to live; when that has passed, its lock is in use |
+//! | I-CELL-17 | a remembered call whose acquire lives names a living session, which has its request id as nonce and one outcome; what is not of a living session has a time to be forgotten; the bytes are right |
 
+use crate::call::Remembered;
 use crate::cell::{Cell, FEATURE_LEVEL_MAX, Indexes, active_key};
 use crate::expiry::ttl_deadline;
 use crate::lock::wait_deadline;
 use crate::settle::delay_deadline;
 use crate::state::{Lock, Outcome};
-use cotter_types::{Lifetime, LockMode, Path, limits};
+use cotter_types::{Lifetime, LockMode, Path, RequestNumber, limits};
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -51,6 +53,7 @@ impl Cell {
         self.check_tree()?;
         self.check_contents_and_owners()?;
         self.check_expiries()?;
+        self.check_calls()?;
         self.check_counters()?;
         self.check_hands()?;
         self.check_indexes()?;
@@ -241,6 +244,31 @@ impl Cell {
         })
     }
 
+    fn check_calls(&self) -> Result<(), String> {
+        let mut bytes = 0;
+        for (request, memory) in self.calls.iter() {
+            bytes += memory.bytes();
+            let lives = match memory.call {
+                Remembered::Lives(session) => {
+                    let row = self.session(session);
+                    let outcome = self.outcomes.get(&(session, RequestNumber(1)));
+                    let of_call = row.is_some_and(|row| row.nonce.0 == request.0);
+                    ensure(of_call && outcome.is_some(), 17, || {
+                        format!("{session} is remembered by a call and is not of it")
+                    })?;
+                    true
+                }
+                Remembered::Refused(..) | Remembered::Ended(..) | Remembered::Changed(_) => false,
+            };
+            ensure(lives == memory.forget_at.is_none(), 17, || {
+                format!("a call is forgotten at {:?}", memory.forget_at)
+            })?;
+        }
+        ensure(bytes == self.header.calls_bytes, 17, || {
+            format!("{bytes} bytes of calls, not {}", self.header.calls_bytes)
+        })
+    }
+
     fn check_counters(&self) -> Result<(), String> {
         let header = &self.header;
         ensure(header.token.0 < limits::TOKEN_LIMIT, 9, || {
@@ -303,6 +331,9 @@ impl Cell {
         ensure(kept.active == expected.active, 11, || {
             "active locks".to_owned()
         })?;
+        ensure(kept.memories == expected.memories, 11, || {
+            "memories of calls".to_owned()
+        })?;
         ensure(kept.deadlines == expected.deadlines, 12, || {
             "deadlines".to_owned()
         })
@@ -340,7 +371,8 @@ impl Cell {
             && self.ledgers.digest() == self.ledgers.digest_recounted()
             && self.outcomes.digest() == self.outcomes.digest_recounted()
             && self.opens.digest() == self.opens.digest_recounted()
-            && self.expiries.digest() == self.expiries.digest_recounted();
+            && self.expiries.digest() == self.expiries.digest_recounted()
+            && self.calls.digest() == self.calls.digest_recounted();
         ensure(right, 13, || {
             "a digest is not the sum of its table".to_owned()
         })
@@ -370,6 +402,11 @@ impl Cell {
         for (path, at) in self.expiries.iter() {
             if *at > self.header.time {
                 indexes.deadlines.insert(ttl_deadline(path, *at));
+            }
+        }
+        for (request, memory) in self.calls.iter() {
+            if let Some(at) = memory.forget_at {
+                indexes.memories.insert((at, *request));
             }
         }
         for ((path, place), waiter) in self.waiters.iter() {

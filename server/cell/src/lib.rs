@@ -6,10 +6,11 @@
 //! the replica's to know.
 //!
 //! A reader can begin with `command.rs` (what comes in), go on to `apply.rs`, `mutate.rs`, `tree.rs`,
-//! `transaction.rs`, `lock.rs` and `settle.rs` (what it does), and end with `invariants.rs` (what must always be true). The
+//! `transaction.rs`, `lock.rs`, `settle.rs` and `call.rs` (what it does), and end with `invariants.rs` (what must always be true). The
 //! scripts in `tests/scripts` say the same by example, and are the specification.
 
 mod apply;
+mod call;
 mod cell;
 mod checkpoint;
 mod command;
@@ -31,6 +32,6 @@ mod tree;
 pub use cell::{Cell, FEATURE_LEVEL_MAX};
 pub use checkpoint::{Chunk, RebuildError, Walk};
 pub use command::{Batch, Command, Entry, Genesis, Stamp};
-pub use effect::{Applied, Effect, Recorded};
+pub use effect::{Applied, Effect, Recorded, RememberedCall};
 pub use footprint::{Cacheable, Footprint};
 pub use state::{Counts, Mastership, Session};

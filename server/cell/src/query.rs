@@ -250,14 +250,23 @@ impl Cell {
             .path
             .localized(self.cell_name())
             .ok_or_else(other)?;
-        let node = self.nodes.get(&path).map(|node| node.instance);
-        let current = self.locks.get(&path).is_some_and(|lock| {
+        let current = self.is_current(&Sequencer {
+            path,
+            ..sequencer.clone()
+        });
+        Ok(QueryResponse::Sequencer { current })
+    }
+
+    /// Tells whether an acquisition still holds its lock. The path must be local.
+    pub(crate) fn is_current(&self, sequencer: &Sequencer) -> bool {
+        let path = &sequencer.path;
+        let node = self.nodes.get(path).map(|node| node.instance);
+        self.locks.get(path).is_some_and(|lock| {
             lock.mode == Some(sequencer.mode)
                 && lock.token == sequencer.token
                 && lock.generation == sequencer.lock_generation
                 && node == Some(sequencer.instance)
-        });
-        Ok(QueryResponse::Sequencer { current })
+        })
     }
 }
 

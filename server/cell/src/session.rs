@@ -21,13 +21,16 @@ impl Application<'_> {
         });
     }
 
-    fn open_or_find(
+    pub(crate) fn open_or_find(
         &mut self,
         open: &OpenSession,
         principal: &str,
     ) -> Result<(SessionId, u64), Refusal> {
         if let Some(id) = self.cell.session_by_nonce(open.nonce) {
             let known = self.cell.session(id).expect("a nonce has a session");
+            if self.cell.is_of_a_call(id) {
+                return Err(Refusal::RequestIdReused);
+            }
             if known.principal != principal {
                 return Err(Refusal::Invalid {
                     what: "the nonce belongs to a session of another principal".to_owned(),
@@ -59,6 +62,7 @@ impl Application<'_> {
     /// Ends a session that exists, with everything that it owns.
     pub(crate) fn end_session(&mut self, session: SessionId, reason: EndReason) {
         self.tell(Effect::SessionEnded { session, reason });
+        self.call_ends(session, reason);
         let outcomes: Vec<_> = self
             .cell
             .outcomes_of(session, RequestNumber(0), RequestNumber(u64::MAX))

@@ -340,8 +340,9 @@ impl Application<'_> {
         self.tell(Effect::Answered {
             session: waiter.session,
             number: waiter.number,
-            result,
+            result: result.clone(),
         });
+        self.call_decided(waiter.session, result);
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Header {
     pub(crate) feature_level: u32,
     pub(crate) locks_held: u64,
     pub(crate) content_bytes: u64,
+    /// Bytes of what is remembered of calls.
+    pub(crate) calls_bytes: u64,
 }
 
 /// One node.

@@ -28,6 +28,7 @@ pub(crate) enum Tag {
     Outcomes = 9,
     Opens = 10,
     Expiries = 11,
+    Calls = 12,
 }
 
 impl Tag {
@@ -45,6 +46,7 @@ impl Tag {
             9 => Self::Outcomes,
             10 => Self::Opens,
             11 => Self::Expiries,
+            12 => Self::Calls,
             _ => return None,
         })
     }

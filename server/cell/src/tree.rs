@@ -274,10 +274,12 @@ impl Application<'_> {
         if self.cell.nodes.len() + missing.len() as u64 > limits::NODES_MAX {
             return Err(limit("nodes in the cell", limits::NODES_MAX));
         }
-        let creator = self.cell.session(session).map_or_else(String::new, |row| {
-            format!("{}/{}", row.principal, row.metadata.name)
+        let creator = self.creator.clone().unwrap_or_else(|| {
+            let row = self.cell.session(session);
+            Arc::from(row.map_or_else(String::new, |row| {
+                format!("{}/{}", row.principal, row.metadata.name)
+            }))
         });
-        let creator: Arc<str> = Arc::from(creator);
         while let Some(at) = missing.pop() {
             let last = missing.is_empty();
             let (contents, lifetime) = if last {

@@ -103,6 +103,9 @@ impl<L: ReplicaLog> Replica<L> {
                 stream.in_flight = stream.in_flight.saturating_sub(1);
             }
         }
+        for request in batch.commands.iter().filter_map(Command::call) {
+            master.calls.applied(request);
+        }
         for effect in applied.effects {
             self.tell(effect, now);
         }
@@ -116,7 +119,13 @@ impl<L: ReplicaLog> Replica<L> {
                 number,
                 result,
             } => self.answered(session, number, result),
-            Effect::Queued { .. } => {}
+            Effect::Queued { session, .. } => self.queued(session, now),
+            Effect::Called {
+                request,
+                session,
+                result,
+            } => self.called(request, session, result),
+            Effect::CallReleased { lock, result } => self.call_released(lock, &result),
             Effect::SessionEnded { session, reason } => self.session_ended(session, reason),
             Effect::Notice { session, notice } => {
                 if let Some(stream) = self.stream_of_living(session) {

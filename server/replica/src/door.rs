@@ -22,6 +22,13 @@ use cotter_types::{
 /// How long a client should wait after a refusal for load, in milliseconds.
 const OVERLOAD_RETRY_MS: u64 = 50;
 
+/// Returns the refusal for load.
+pub(crate) fn overloaded() -> Unavailable {
+    Unavailable::Overloaded {
+        retry_after_ms: OVERLOAD_RETRY_MS,
+    }
+}
+
 /// What becomes of a mutation at the door.
 enum AtTheDoor {
     /// It is answered without the log.
@@ -131,6 +138,11 @@ impl<L: ReplicaLog> Replica<L> {
     fn admit_open(&mut self, now: Moment, stream: StreamId, mut open: OpenSession) {
         let nonce = open.nonce;
         if let Some(session) = self.cell.session_by_nonce(nonce) {
+            if self.cell.is_of_a_call(session) {
+                let answer = Answer::Refused(Refusal::RequestIdReused);
+                self.send(stream, ServerFrame::OpenRefused { nonce, answer });
+                return;
+            }
             self.reopen(now, stream, nonce, session);
             return;
         }
@@ -205,7 +217,7 @@ impl<L: ReplicaLog> Replica<L> {
         let lease_ms = self
             .cell
             .session(session)
-            .filter(|known| known.nonce == nonce)
+            .filter(|known| known.nonce == nonce && !self.cell.is_of_a_call(session))
             .map(|known| known.lease_ms);
         let attached = self
             .streams
@@ -353,19 +365,17 @@ impl<L: ReplicaLog> Replica<L> {
     }
 
     /// Tells why nothing more can be admitted; what frees something always is, up to twice the bound.
-    fn overload(&self, frees: bool) -> Option<Unavailable> {
+    pub(crate) fn overload(&self, frees: bool) -> Option<Unavailable> {
         let load = self.master.as_ref().map_or(0, |master| master.load());
         if load >= IN_FLIGHT_MAX * if frees { 2 } else { 1 } {
-            return Some(Unavailable::Overloaded {
-                retry_after_ms: OVERLOAD_RETRY_MS,
-            });
+            return Some(overloaded());
         }
         (!frees && self.consensus.room() == LogRoom::Scarce).then_some(Unavailable::DiskFull)
     }
 
     /// Answers a query from the applied state. The lease was looked at after the query arrived: this
     /// turn's `now` is later than its arrival, and a lapsed lease has ended the reign (I-MASTER-4).
-    fn answer_query(&self, now: Moment, query: &Query) -> Result<QueryResponse, Answer> {
+    pub(crate) fn answer_query(&self, now: Moment, query: &Query) -> Result<QueryResponse, Answer> {
         let Some(master) = self.master.as_ref() else {
             return Err(Answer::Unavailable(self.not_master()));
         };

@@ -8,13 +8,17 @@
 //! obey it.
 
 use crate::log::{LogFault, Payload};
-use cotter_types::{ClientFrame, Epoch, ReplicaId, ServerFrame};
+use cotter_types::{Call, CallAnswer, ClientFrame, Epoch, ReplicaId, ServerFrame};
 use omnipaxos::messages::Message;
 use serde::{Deserialize, Serialize};
 
 /// Names a client stream for as long as the replica runs; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
+
+/// Names a call of the simple interface for as long as the replica runs; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
 
 /// Something that happened to the replica.
 #[derive(Debug)]
@@ -57,6 +61,15 @@ pub enum Input {
         /// What it says.
         frame: ClientFrame,
     },
+    /// Somebody calls, without a stream. Answered by one [`Output::CallAnswer`].
+    Call {
+        /// Names the call.
+        call: CallId,
+        /// Who calls, as the door established it.
+        principal: String,
+        /// What for.
+        request: Call,
+    },
     /// Lay mastership down and take none any more: the process is about to stop.
     Retire,
 }
@@ -89,6 +102,13 @@ pub enum Output {
     CloseStream {
         /// The stream.
         stream: StreamId,
+    },
+    /// Answer a call.
+    CallAnswer {
+        /// The call.
+        call: CallId,
+        /// The answer.
+        answer: CallAnswer,
     },
     /// Something worth a line in the log.
     Log(Happening),

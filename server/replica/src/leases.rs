@@ -79,6 +79,16 @@ impl Leases {
         lease.stream.replace(stream).filter(|old| *old != stream)
     }
 
+    /// Extends a session's lease to `by` from now, at most to the whole lease, which is meant by
+    /// nothing. Never shortens it, and does nothing for a condemned session.
+    pub(crate) fn extend(&mut self, session: SessionId, now: Moment, by: Option<Duration>) {
+        let Some(lease) = self.leases.get_mut(&session).filter(|it| !it.condemned) else {
+            return;
+        };
+        let by = by.map_or(lease.length, |by| by.min(lease.length));
+        lease.granted = lease.granted.max(now.after(by).before(lease.length));
+    }
+
     /// Takes a session off its stream, keeping what the stream's keepalives had earned it.
     pub(crate) fn detach(&mut self, session: SessionId, renewed: Moment) {
         if let Some(lease) = self.leases.get_mut(&session) {

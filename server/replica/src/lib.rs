@@ -7,6 +7,7 @@
 //! Read it in the order in which a request passes: `door`, `master`, `reign`, `consensus`, `apply`.
 
 mod apply;
+mod calls;
 mod candidate;
 mod consensus;
 mod door;
@@ -22,7 +23,7 @@ mod timing;
 mod watchdog;
 
 pub use cotter_cell::FEATURE_LEVEL_MAX;
-pub use io::{Fault, Happening, Input, Output, PeerMessage, StreamId};
+pub use io::{CallId, Fault, Happening, Input, Output, PeerMessage, StreamId};
 pub use log::{LogFault, LogRoom, Payload, ReplicaLog};
 pub use replica::{Member, Replica, ReplicaConfig};
 pub use timing::Timing;

@@ -3,6 +3,7 @@
 //! Everything here is soft: it is built when this replica's own take-over is applied and dropped when
 //! the reign ends. Nothing durable hides in it.
 
+use crate::calls::Calls;
 use crate::io::StreamId;
 use crate::leases::Leases;
 use crate::timing::Timing;
@@ -36,6 +37,8 @@ pub(crate) struct Master {
     pub(crate) in_flight: BTreeMap<(SessionId, RequestNumber), StreamId>,
     /// Sessions being opened, with the stream that will have them.
     pub(crate) opening: BTreeMap<Nonce, StreamId>,
+    /// Calls of the simple interface that wait for their answer.
+    pub(crate) calls: Calls,
     urgent: VecDeque<Command>,
     ordinary: VecDeque<Command>,
     batches_proposed: u64,
@@ -68,6 +71,7 @@ impl Master {
             leases,
             in_flight: BTreeMap::new(),
             opening: BTreeMap::new(),
+            calls: Calls::default(),
             urgent: VecDeque::new(),
             ordinary: VecDeque::new(),
             batches_proposed: 0,
@@ -136,7 +140,7 @@ impl Master {
 
     /// Returns how many commands were admitted and are not applied yet.
     pub(crate) fn load(&self) -> usize {
-        self.in_flight.len() + self.opening.len()
+        self.in_flight.len() + self.opening.len() + self.calls.in_flight()
     }
 
     /// Makes a batch of what waits, or of nothing but the time if a deadline of the cell is due.
@@ -188,6 +192,7 @@ impl Master {
             .map_or(Moment::NEVER, |at| self.moment_of(at));
         self.renew_at
             .min(self.leases.next_end())
+            .min(self.calls.next_due())
             .min(self.lease_until)
             .min(deadline)
     }
@@ -259,6 +264,28 @@ fn size_of_command(command: &Command) -> usize {
             };
             FRAME + body + acknowledged.above.len() * 20
         }
-        Command::Expire { .. } | Command::RaiseFeatureLevel { .. } => FRAME,
+        Command::Expire { .. }
+        | Command::RaiseFeatureLevel { .. }
+        | Command::CallRelease { .. } => FRAME,
+        Command::CallAcquire {
+            principal, acquire, ..
+        } => {
+            let holder = &acquire.holder;
+            FRAME
+                + acquire.path.as_str().len()
+                + holder.name.len()
+                + holder.host.len()
+                + holder.program.len()
+                + principal.len()
+        }
+        Command::CallChange {
+            principal,
+            sequencer,
+            change,
+            ..
+        } => {
+            let sequencer = sequencer.as_ref().map_or(0, |it| it.path.as_str().len());
+            FRAME + principal.len() + sequencer + change.bytes()
+        }
     }
 }

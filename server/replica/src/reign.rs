@@ -46,6 +46,7 @@ impl<L: ReplicaLog> Replica<L> {
     /// Does what a master does by itself: renews its lease, ends overdue sessions, proposes.
     pub(crate) fn reign(&mut self, now: Moment, wall_ms: u64) {
         self.condemn_overdue(now);
+        self.tell_places(now);
         let level = self.feature_level_to_raise();
         let Some(master) = self.master.as_mut() else {
             return;
@@ -122,11 +123,12 @@ impl<L: ReplicaLog> Replica<L> {
     /// Ends the reign. From proposing the resignation on, decided or not, this replica says nothing
     /// that rests on its state or its lease (I-MASTER-5).
     pub(crate) fn step_down(&mut self, reason: &'static str) {
-        let Some(master) = self.master.take() else {
+        let Some(mut master) = self.master.take() else {
             return;
         };
         let epoch = master.epoch;
         self.streams.end_reign();
+        self.interrupt(std::mem::take(&mut master.calls));
         if self.cell.mastership().epoch == epoch {
             self.append(&Entry::Resign { epoch });
         }

@@ -133,6 +133,11 @@ impl<L: ReplicaLog> Replica<L> {
             Input::StreamOpened { stream, principal } => self.streams.open(stream, principal),
             Input::StreamClosed { stream } => self.stream_closed(stream),
             Input::Frame { stream, frame } => self.frame(now, stream, frame),
+            Input::Call {
+                call,
+                principal,
+                request,
+            } => self.call(now, call, principal, request),
             Input::Retire => self.retire(),
         }
     }

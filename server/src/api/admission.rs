@@ -11,8 +11,8 @@ use cotter_types::limits::{
     CONTENTS_BYTES_MAX, LEASE_MS_MAX, LEASE_MS_MIN, LIST_PAGE_MAX, LOCK_DELAY_MS_MAX,
 };
 use cotter_types::{
-    Answer, ClientFrame, Contents, Mutation, OpenSession, Path, Query, Refusal, Sequencer,
-    ServerFrame,
+    Answer, ClientFrame, Contents, Create, CreateSequential, Mutation, NodeChange, OpenSession,
+    Path, Query, Refusal, Sequencer, ServerFrame, Set, Transaction,
 };
 
 /// Returns the frame as the owner shall see it, or the frame that refuses it.
@@ -66,6 +66,60 @@ fn lease(open: &OpenSession) -> Result<(), Refusal> {
     })
 }
 
+/// Returns a path as the owner shall see it.
+pub(super) fn admitted_path(path: &Path, cell: &str) -> Result<Path, Refusal> {
+    local(path, cell)
+}
+
+/// Returns a change of the tree as the owner shall see it.
+pub(super) fn admitted_change(change: NodeChange, cell: &str) -> Result<NodeChange, Refusal> {
+    Ok(match change {
+        NodeChange::Create(create) => NodeChange::Create(admitted_create(create, cell)?),
+        NodeChange::CreateSequential(create) => {
+            NodeChange::CreateSequential(admitted_sequential(create, cell)?)
+        }
+        NodeChange::Set(set) => NodeChange::Set(admitted_set(set, cell)?),
+        NodeChange::Delete(mut delete) => {
+            delete.path = local(&delete.path, cell)?;
+            NodeChange::Delete(delete)
+        }
+        NodeChange::Transaction(transaction) => {
+            NodeChange::Transaction(admitted_transaction(transaction, cell)?)
+        }
+    })
+}
+
+fn admitted_create(mut create: Create, cell: &str) -> Result<Create, Refusal> {
+    small_enough(&create.contents)?;
+    create.path = local(&create.path, cell)?;
+    Ok(create)
+}
+
+fn admitted_sequential(
+    mut create: CreateSequential,
+    cell: &str,
+) -> Result<CreateSequential, Refusal> {
+    small_enough(&create.contents)?;
+    create.path = local(&create.path, cell)?;
+    Ok(create)
+}
+
+fn admitted_set(mut set: Set, cell: &str) -> Result<Set, Refusal> {
+    small_enough(&set.contents)?;
+    set.path = local(&set.path, cell)?;
+    Ok(set)
+}
+
+fn admitted_transaction(mut transaction: Transaction, cell: &str) -> Result<Transaction, Refusal> {
+    transaction.check()?;
+    let compared = transaction.compares.iter_mut().map(|it| &mut it.path);
+    let changed = transaction.operations.iter_mut().map(|it| it.path_mut());
+    for path in compared.chain(changed) {
+        *path = local(path, cell)?;
+    }
+    Ok(transaction)
+}
+
 fn local(path: &Path, cell: &str) -> Result<Path, Refusal> {
     path.localized(cell).ok_or_else(|| Refusal::OtherCell {
         path: path.to_string(),
@@ -95,16 +149,8 @@ fn page(limit: u32) -> Result<(), Refusal> {
 
 fn admitted_mutation(mutation: Mutation, cell: &str) -> Result<Mutation, Refusal> {
     Ok(match mutation {
-        Mutation::Create(mut create) => {
-            small_enough(&create.contents)?;
-            create.path = local(&create.path, cell)?;
-            Mutation::Create(create)
-        }
-        Mutation::Set(mut set) => {
-            small_enough(&set.contents)?;
-            set.path = local(&set.path, cell)?;
-            Mutation::Set(set)
-        }
+        Mutation::Create(create) => Mutation::Create(admitted_create(create, cell)?),
+        Mutation::Set(set) => Mutation::Set(admitted_set(set, cell)?),
         Mutation::Delete(mut delete) => {
             delete.path = local(&delete.path, cell)?;
             Mutation::Delete(delete)
@@ -127,24 +173,16 @@ fn admitted_mutation(mutation: Mutation, cell: &str) -> Result<Mutation, Refusal
             number,
         },
         mutation @ (Mutation::Cancel { .. } | Mutation::Close) => mutation,
-        Mutation::CreateSequential(mut create) => {
-            small_enough(&create.contents)?;
-            create.path = local(&create.path, cell)?;
-            Mutation::CreateSequential(create)
+        Mutation::CreateSequential(create) => {
+            Mutation::CreateSequential(admitted_sequential(create, cell)?)
         }
-        Mutation::Transaction(mut transaction) => {
-            transaction.check()?;
-            let compared = transaction.compares.iter_mut().map(|it| &mut it.path);
-            let changed = transaction.operations.iter_mut().map(|it| it.path_mut());
-            for path in compared.chain(changed) {
-                *path = local(path, cell)?;
-            }
-            Mutation::Transaction(transaction)
+        Mutation::Transaction(transaction) => {
+            Mutation::Transaction(admitted_transaction(transaction, cell)?)
         }
     })
 }
 
-fn admitted_query(query: Query, cell: &str) -> Result<Query, Refusal> {
+pub(super) fn admitted_query(query: Query, cell: &str) -> Result<Query, Refusal> {
     Ok(match query {
         Query::Get { path } => Query::Get {
             path: local(&path, cell)?,

@@ -29,15 +29,16 @@
 //!
 //! This module must never block the owner, and never let in what nobody counts.
 
+use super::calls::Called;
 use super::streams::{Outgoing, StreamTable};
 use cotter_replica::{Input, StreamId};
 use cotter_types::limits::{CONTENTS_BYTES_MAX, STREAMS_MAX, TRANSACTION_BYTES_MAX};
-use cotter_types::{ClientFrame, Mutation};
+use cotter_types::{Call, CallAnswer, ClientFrame, Mutation};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Most requests that may wait in the inbox, in units: a request is one, and one more for each
 /// [`INBOX_UNIT_BYTES`] of contents.
@@ -103,6 +104,8 @@ pub(super) enum Content {
         /// The stream.
         stream: StreamId,
     },
+    /// Somebody calls, without a stream.
+    Called(Called),
     /// Anything else.
     Input(Input),
 }
@@ -150,12 +153,36 @@ impl Door {
             | Input::Peer { .. }
             | Input::StreamOpened { .. }
             | Input::StreamClosed { .. }
+            | Input::Call { .. }
             | Input::Retire => (&self.peers, 1),
         };
         let part = Arc::clone(pool).acquire_many_owned(units).await;
         // The pools are never closed.
         let _part = part.map_err(|_| OwnerGone)?;
         self.push(Content::Input(input), Permit::Pool { _part })
+    }
+
+    /// Sends a call to the owner. Renewals go with the keepalives, past waiting requests.
+    pub(super) async fn push_call(
+        &self,
+        principal: String,
+        call: Call,
+        reply: oneshot::Sender<CallAnswer>,
+    ) -> Result<(), OwnerGone> {
+        let (pool, bytes) = match &call {
+            Call::Renew { .. } => (&self.keepalives, 0),
+            Call::Change { change, .. } => (&self.requests, change.bytes()),
+            Call::Acquire { .. } | Call::Release { .. } | Call::Query(_) => (&self.requests, 0),
+        };
+        let part = Arc::clone(pool).acquire_many_owned(units_of(bytes)).await;
+        // The pools are never closed.
+        let _part = part.map_err(|_| OwnerGone)?;
+        let called = Called {
+            principal,
+            call,
+            reply,
+        };
+        self.push(Content::Called(called), Permit::Pool { _part })
     }
 
     /// Waits for room for one input of a peer link. What takes the room is sent without waiting, so
@@ -253,6 +280,10 @@ fn units(frame: &ClientFrame) -> u32 {
         | ClientFrame::KeepAlive { .. }
         | ClientFrame::Query { .. } => 0,
     };
+    units_of(bytes)
+}
+
+fn units_of(bytes: usize) -> u32 {
     let units = 1 + bytes.min(TRANSACTION_BYTES_MAX) / INBOX_UNIT_BYTES;
     u32::try_from(units).unwrap_or(u32::MAX)
 }

@@ -4,10 +4,14 @@
 //! `admission` checks what needs no cell, `door` lets it into the owner's inbox; the owner's answer
 //! goes through the queue of its stream (`streams`) to the task that writes (`writer`).
 //!
+//! A call of the simple interface has no stream: `calls` lets it in by the same door, and it carries its own way
+//! back.
+//!
 //! This module must never decide what the cell decides, and never hold up the owner of the replica.
 
 mod admission;
 mod attach;
+mod calls;
 pub mod door;
 pub mod serve;
 pub mod streams;

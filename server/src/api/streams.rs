@@ -5,10 +5,11 @@
 //! goes on. The replica hears of that end as of any other, as an [`Input::StreamClosed`] that comes
 //! through the inbox.
 
+use super::calls::CallTable;
 use super::door::{Arrival, Content};
-use cotter_replica::{Input, StreamId};
+use cotter_replica::{CallId, Input, StreamId};
 use cotter_types::limits::{IN_FLIGHT_PER_STREAM_MAX, SESSIONS_PER_STREAM_MAX};
-use cotter_types::{Answer, QueryResponse, ServerFrame};
+use cotter_types::{Answer, CallAnswer, QueryResponse, ServerFrame};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -177,10 +178,11 @@ pub(super) fn weight(frame: &ServerFrame) -> usize {
         }
 }
 
-/// The streams that are open. The owner of the replica keeps it, and nobody else.
+/// The streams that are open, and the calls that are not answered yet. The owner of the replica keeps it, and nobody else.
 #[derive(Debug, Default)]
 pub struct StreamTable {
     open: BTreeMap<StreamId, Entry>,
+    calls: CallTable,
 }
 
 /// What the table knows of a stream, until the replica has heard of its end.
@@ -216,6 +218,7 @@ impl StreamTable {
                 let is_open = matches!(self.open.get(&stream), Some(Entry::Open(_)));
                 is_open.then_some(Input::Frame { stream, frame })
             }
+            Content::Called(called) => Some(self.calls.admit(called)),
             Content::Input(input) => Some(input),
         }
     }
@@ -237,6 +240,11 @@ impl StreamTable {
             metrics::counter!("cotter_api_streams_overflowed_total").increment(1);
             self.open.insert(stream, Entry::Ending);
         }
+    }
+
+    /// Answers a call of the simple interface.
+    pub fn answer(&mut self, call: CallId, answer: CallAnswer) {
+        self.calls.answer(call, answer);
     }
 
     /// Closes a stream after what was delivered to it before.

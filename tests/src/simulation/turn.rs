@@ -189,6 +189,9 @@ impl World {
                     self.send(gone.key, 1, Parcel::End);
                 }
             }
+            Output::CallAnswer { call, answer } => {
+                self.note(|| format!("replica {} answers {call:?}: {answer:?}", place + 1));
+            }
             Output::Log(happening) => {
                 self.tally.happened(&happening);
                 self.note(|| format!("replica {}: {happening:?}", place + 1));

@@ -473,7 +473,7 @@ impl Draw {
     /// Draws any refusal.
     pub(super) fn refusal(&mut self) -> Refusal {
         let (path, n) = (self.text(), self.number());
-        match self.below(21) {
+        match self.below(25) {
             0 => Refusal::NotFound { path },
             1 => Refusal::AlreadyExists { path },
             2 => Refusal::Changed {
@@ -519,6 +519,13 @@ impl Draw {
                 compare: self.flag(),
                 reason: path,
             },
+            20 => Refusal::LockEnded {
+                path,
+                expired: self.flag(),
+            },
+            21 => Refusal::UnknownLock,
+            22 => Refusal::RequestIdReused,
+            23 => Refusal::StaleSequencer { path, token: n },
             _ => Refusal::Invalid { what: path },
         }
     }

@@ -40,6 +40,11 @@ fn effect(effect: &Effect) -> String {
             result,
         } => format!("{session} #{number} {}", outcome(result)),
         Effect::Queued { session, number } => format!("{session} #{number} queued"),
+        Effect::Called { result, .. } => format!("call {}", outcome(result)),
+        Effect::CallReleased { lock, result } => match result {
+            Ok(()) => format!("call {} released", lock.session),
+            Err(refusal) => format!("call {} refused: {refusal}", lock.session),
+        },
         Effect::SessionEnded { session, reason } => format!("{session} has ended: {reason}"),
         Effect::Notice {
             session,

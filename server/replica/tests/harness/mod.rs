@@ -6,13 +6,13 @@ pub(crate) use memory_log::MemoryLog;
 
 use cotter_cell::Genesis;
 use cotter_replica::{
-    FEATURE_LEVEL_MAX, Happening, Input, Member, Output, PeerMessage, Replica, ReplicaConfig,
-    StreamId, Timing,
+    CallId, FEATURE_LEVEL_MAX, Happening, Input, Member, Output, PeerMessage, Replica,
+    ReplicaConfig, StreamId, Timing,
 };
 use cotter_types::{
-    Acknowledged, Acquire, Answer, CellId, ClientFrame, Create, Lifetime, LockMode, Moment,
-    Mutation, Nonce, OpenSession, Path, Query, QueryResponse, ReplicaId, RequestNumber,
-    ServerFrame, SessionId, SessionMetadata, Wait,
+    Acknowledged, Acquire, Answer, Call, CallAnswer, CellId, ClientFrame, Create, Lifetime,
+    LockMode, Moment, Mutation, Nonce, OpenSession, Path, Query, QueryResponse, ReplicaId,
+    RequestNumber, ServerFrame, SessionId, SessionMetadata, Wait,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,8 +35,11 @@ pub(crate) struct Cluster {
     now: Moment,
     streams: BTreeMap<StreamId, ReplicaId>,
     next_stream: u64,
+    next_call: u64,
     /// Frames that clients received and no test has looked at.
     pub(crate) inbox: BTreeMap<StreamId, Vec<ServerFrame>>,
+    /// What calls were answered and no test has looked at.
+    pub(crate) answers: BTreeMap<(ReplicaId, CallId), CallAnswer>,
     /// What the replicas had to tell.
     pub(crate) happenings: Vec<(ReplicaId, Happening)>,
 }
@@ -53,6 +56,8 @@ impl Cluster {
             streams: BTreeMap::new(),
             next_stream: 0,
             inbox: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            next_call: 0,
             happenings: Vec::new(),
         };
         for id in 1..=replicas {
@@ -225,6 +230,10 @@ impl Cluster {
             Output::CloseStream { stream } => {
                 self.streams.remove(&stream);
             }
+            Output::CallAnswer { call, answer } => {
+                let twice = self.answers.insert((from, call), answer);
+                assert_eq!(twice, None, "a call is answered once");
+            }
             Output::Log(happening) => self.happenings.push((from, happening)),
         }
     }
@@ -235,6 +244,25 @@ impl Cluster {
             .expect("known")
             .waiting
             .push(Input::Peer { from, message });
+    }
+
+    /// Makes a call at a replica, and lets the cell settle.
+    pub(crate) fn call(&mut self, to: ReplicaId, request: Call) -> CallId {
+        self.next_call += 1;
+        let call = CallId(self.next_call);
+        let input = Input::Call {
+            call,
+            principal: "tester".to_owned(),
+            request,
+        };
+        self.seats.get_mut(&to).expect("known").waiting.push(input);
+        self.settle();
+        call
+    }
+
+    /// Returns the answer to a call, if it has come, and forgets it.
+    pub(crate) fn call_answer(&mut self, at: ReplicaId, call: CallId) -> Option<CallAnswer> {
+        self.answers.remove(&(at, call))
     }
 
     /// Waits until exactly one replica reigns, at most five seconds.
