@@ -15,6 +15,8 @@ pub enum Exit {
     Unavailable,
     /// The replica found itself broken and stopped.
     Software,
+    /// A file could not be written.
+    InputOutput,
     /// The configuration or the data directory does not allow what was asked.
     Config,
 }
@@ -27,6 +29,7 @@ impl Exit {
             Self::Usage => 64,
             Self::Unavailable => 69,
             Self::Software => 70,
+            Self::InputOutput => 74,
             Self::Config => 78,
         }
     }
@@ -62,6 +65,15 @@ impl Failure {
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::Unavailable,
+            message: message.into(),
+        }
+    }
+
+    /// Builds a failure for a file that could not be written.
+    #[must_use]
+    pub fn input_output(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::InputOutput,
             message: message.into(),
         }
     }
@@ -118,6 +130,7 @@ mod tests {
         assert_eq!(Exit::Usage.status(), 64);
         assert_eq!(Exit::Unavailable.status(), 69);
         assert_eq!(Exit::Software.status(), 70);
+        assert_eq!(Exit::InputOutput.status(), 74);
         assert_eq!(Exit::Config.status(), 78);
     }
 }

@@ -1,8 +1,8 @@
 //! `cotterd`: the replica daemon. This file reads the command line, and turns the outcome into one
 //! line and an exit status; everything else is in the library.
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use cotter_server::config::{Command, CommandLine, Config, LogFormat, span_of_time};
 use cotter_server::failure::{Exit, Failure};
 use cotter_server::{birth, daemon, dev, telemetry};
@@ -55,6 +55,15 @@ fn obey(command: Command) -> Result<(), Failure> {
             let config = Config::load(&arguments.settings)?;
             let _telemetry = telemetry::start(config.log_format);
             runtime()?.block_on(daemon::run(config))
+        }
+        Command::Man(arguments) => {
+            let definition = CommandLine::command();
+            let written = cotter_manual::write_pages(&definition, 8, &arguments.dir)
+                .map_err(|error| Failure::input_output(error.to_string()))?;
+            for path in written {
+                println!("{}", path.display());
+            }
+            Ok(())
         }
     }
 }

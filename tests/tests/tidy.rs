@@ -46,7 +46,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 fn all_sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for part in ["proto", "server", "client", "tests", "examples"] {
+    for part in ["proto", "server", "client", "manual", "tests", "examples"] {
         sources(&root().join(part), &mut found);
     }
     assert!(found.len() > 50, "the walk has lost its way");
@@ -160,7 +160,7 @@ fn nothing_is_left_for_later() {
 
 #[test]
 fn planted_bugs_can_only_be_planted_by_the_tests() {
-    for part in ["proto", "server", "client", "examples"] {
+    for part in ["proto", "server", "client", "manual", "examples"] {
         let mut manifests = Vec::new();
         collect_manifests(&root().join(part), &mut manifests);
         for manifest in manifests {

@@ -6,7 +6,9 @@ use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use cotter_types::Path;
-use cotter_types::limits::{TTL_MS_MAX, TTL_MS_MIN};
+use cotter_types::limits::{
+    LABEL_BYTES_MAX, LEASE_MS_MAX, LEASE_MS_MIN, LOCK_DELAY_MS_MAX, TTL_MS_MAX, TTL_MS_MIN,
+};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +25,12 @@ Exit status:
   74  a file or a stream could not be read or written
   75  the lock was not acquired (see cotter lock --help)
   77  permission denied
- 117  a lock, or a session, was lost while it was needed";
+ 117  a lock, or a session, was lost while it was needed
+
+Environment:
+  COTTER_ENDPOINTS  what --endpoints says, when it is not given
+  RUST_LOG          what the client library logs on standard error, as in cotter_client=debug;
+                    errors only, if it is not set";
 
 const TXN_HELP: &str = "\
 All lines are done together or not at all. Conditions are looked at first, against the nodes as they
@@ -101,7 +108,7 @@ pub(crate) struct Cli {
 /// What holds for every verb.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// Addresses of replicas; any one is enough to find the others
+    /// Addresses of replicas, separated by commas; any one that answers is enough to find the others
     #[arg(
         long,
         global = true,
@@ -114,7 +121,7 @@ pub(crate) struct Common {
     /// Tables for people, JSON for programs, or plain: tab-separated without a head
     #[arg(short, long, global = true, value_enum, default_value = "table")]
     pub(crate) output: Format,
-    /// Give up on the cell after so long; waiting for a lock does not count
+    /// Give up on the cell after so long, more than 0; waiting for a lock does not count
     #[arg(long, global = true, value_name = "SECONDS", value_parser = positive_seconds,
           default_value = "30")]
     pub(crate) timeout: Duration,
@@ -150,7 +157,7 @@ pub(crate) enum Verb {
         /// The node
         #[arg(default_value = "/ls/local")]
         path: Path,
-        /// Go only so many levels down
+        /// Go only so many levels down (1 to 255); without it, all the way
         #[arg(short = 'L', long, value_name = "LEVELS", value_parser = clap::value_parser!(u8).range(1..))]
         depth: Option<u8>,
     },
@@ -184,6 +191,12 @@ pub(crate) enum Verb {
         /// The shell
         shell: Shell,
     },
+    /// Write the man pages of all verbs: cotter.1, cotter-lock.1 and so on
+    Man {
+        /// Directory to write them to, made if it is missing; pages that are there are replaced
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 /// What can be asked of the cell itself.
@@ -203,7 +216,7 @@ pub(crate) struct LockArgs {
     /// Do not wait for the lock
     #[arg(short, long, visible_alias = "nb", conflicts_with = "wait")]
     pub(crate) nonblock: bool,
-    /// Wait at most so long for the lock; 0 is --nonblock
+    /// Wait at most so long for the lock; 0 is --nonblock; without it, wait for ever
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) wait: Option<Duration>,
     /// Share the lock with other shared holders
@@ -212,32 +225,33 @@ pub(crate) struct LockArgs {
     /// Hold the lock alone (the default)
     #[arg(short = 'x', short_alias = 'e', long)]
     pub(crate) exclusive: bool,
-    /// Exit status when the lock was not acquired
+    /// Exit status when the lock was not acquired (0 to 255)
     #[arg(short = 'E', long, value_name = "CODE", default_value = "75")]
     pub(crate) conflict_exit_code: u8,
     /// The session's lease: how long the lock may stay held after this machine has died (2 to 120)
-    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds, default_value = "12")]
+    #[arg(long, value_name = "SECONDS", value_parser = lease, default_value = "12")]
     pub(crate) lease: Duration,
     /// How long the lock stays unavailable after this session has expired (0 to 60)
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "2")]
+    #[arg(long, value_name = "SECONDS", value_parser = lock_delay, default_value = "2")]
     pub(crate) lock_delay: Duration,
-    /// Name of the session, for people to read; the default is the command's name
-    #[arg(long)]
+    /// Name of the session, for people to read, at most 255 bytes; without it, the command's name
+    #[arg(long, value_parser = label)]
     pub(crate) name: Option<String>,
     /// What to do with the command when the lock is about to be lost: term, kill, signal:NAME, or
     /// ignore (it runs on, and only the token protects)
     #[arg(long, value_name = "WHAT", default_value = "term")]
     pub(crate) on_lost: OnLost,
-    /// Time between that signal and KILL; the default is a quarter of the lease
+    /// Time between that signal and KILL, from 0 to a little less than half of the lease; without
+    /// it, a quarter of the lease
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) grace: Option<Duration>,
     /// Say how long it took, and while waiting, who holds the lock and which place this is
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// Create the node as an ephemeral one, which goes with its last holder
+    /// Create the node, if it is missing, as an ephemeral one, which goes with its last holder
     #[arg(long)]
     pub(crate) temporary: bool,
-    /// The command and its arguments
+    /// The command and its arguments; without it, the lock is held until INT or TERM
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
@@ -263,7 +277,7 @@ pub(crate) struct PutArgs {
 pub(crate) struct CreateArgs {
     /// The node
     pub(crate) path: Path,
-    /// File with the initial contents, at most 256 KiB; - is standard input; default: empty
+    /// File with the initial contents, at most 256 KiB; - is standard input; without it, empty
     pub(crate) file: Option<PathBuf>,
     /// Create missing parents
     #[arg(short, long)]
@@ -277,7 +291,8 @@ pub(crate) struct CreateArgs {
     /// Append a number that the parent has never given before, and print the whole path
     #[arg(short, long, conflicts_with = "exclusive")]
     pub(crate) sequential: bool,
-    /// Let the node live so long since it was created or last set (1 second to 10 years)
+    /// Let the node live so long since it was created or last set (1 second to 10 years of 365
+    /// days); without it, until it is deleted
     #[arg(long, value_name = "SECONDS", value_parser = ttl, conflicts_with = "ephemeral")]
     pub(crate) ttl: Option<Duration>,
 }
@@ -288,7 +303,7 @@ pub(crate) struct TxnArgs {
     /// File with the transaction; - is standard input
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
-    /// The file is JSON
+    /// The file is JSON, not a script
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -366,13 +381,39 @@ pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
 
 /// Reads a time to live.
 fn ttl(text: &str) -> Result<Duration, String> {
+    seconds_within(text, TTL_MS_MIN, TTL_MS_MAX)
+}
+
+/// Reads a session's lease.
+fn lease(text: &str) -> Result<Duration, String> {
+    seconds_within(text, LEASE_MS_MIN, LEASE_MS_MAX)
+}
+
+/// Reads a lock-delay.
+fn lock_delay(text: &str) -> Result<Duration, String> {
+    seconds_within(text, 0, LOCK_DELAY_MS_MAX)
+}
+
+/// Reads seconds from `ms_min` to `ms_max`. The bounds are compared exactly, so that what is a
+/// microsecond too long is refused here and not cut off.
+fn seconds_within(text: &str, ms_min: u64, ms_max: u64) -> Result<Duration, String> {
     let duration = seconds(text)?;
-    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    if (TTL_MS_MIN..=TTL_MS_MAX).contains(&ms) {
+    if (Duration::from_millis(ms_min)..=Duration::from_millis(ms_max)).contains(&duration) {
         return Ok(duration);
     }
-    let (least, most) = (TTL_MS_MIN / 1_000, TTL_MS_MAX / 1_000);
+    let (least, most) = (ms_min / 1_000, ms_max / 1_000);
     Err(format!("it must be {least} to {most} seconds"))
+}
+
+/// Reads a session's name.
+fn label(text: &str) -> Result<String, String> {
+    if text.len() > LABEL_BYTES_MAX {
+        let length = text.len();
+        return Err(format!(
+            "it has {length} bytes, but may have {LABEL_BYTES_MAX} at most"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -23,9 +23,16 @@ use lock::schedule::Schedule;
 use lock::trampoline::{self, TrampolineSettings};
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+
+/// Returns the definition of the command line, from which its manual is made.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs the command line with the arguments and the environment of this process.
 ///
@@ -102,8 +109,20 @@ async fn dispatch(verb: &Verb, common: &Common) -> Result<u8, Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "cotter", &mut script);
             output::write_out(&script)?;
         }
+        Verb::Man { dir } => write_man_pages(dir)?,
     }
     Ok(0)
+}
+
+/// Writes the man pages and prints their paths, one a line.
+fn write_man_pages(directory: &Path) -> Result<(), Failure> {
+    let written = cotter_manual::write_pages(&Cli::command(), 1, directory)
+        .map_err(|error| Failure::new(failure::INPUT_OUTPUT, error.to_string()))?;
+    let paths: String = written
+        .iter()
+        .map(|path| format!("{}\n", path.display()))
+        .collect();
+    output::write_out(paths.as_bytes())
 }
 
 fn run_keeper(arguments: &[OsString]) -> ExitCode {

@@ -33,6 +33,14 @@ fn command_line_that_makes_no_sense_is_status_64() {
         &["lock", "-w", "soon", "/ls/local/a"],
         &["lock", "--on-lost", "shrug", "/ls/local/a", "--", "true"],
         &["lock", "--grace", "11", "/ls/local/a", "--", "true"],
+        &["lock", "--lease", "1.999", "/ls/local/a"],
+        &["lock", "--lease", "120.001", "/ls/local/a"],
+        &["lock", "--lock-delay", "60.001", "/ls/local/a"],
+        &["lock", "--name", &"n".repeat(256), "/ls/local/a"],
+        &["lock", "-E", "256", "/ls/local/a"],
+        &["tree", "--depth", "0"],
+        &["man"],
+        &["completions", "tcsh"],
         &["--endpoints", "nowhere", "ls"],
         &["create", "--ttl", "0.5", "/ls/local/a"],
         &["create", "--ttl", "400000000", "/ls/local/a"],
@@ -164,14 +172,70 @@ fn inner_verbs_are_shown_to_nobody() {
 }
 
 #[test]
+fn completion_scripts_know_every_verb_in_every_shell() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = cotter(&["completions", shell]);
+        assert!(script.status.success(), "{shell}");
+        let script = String::from_utf8(script.stdout).unwrap();
+        for verb in ["lock", "explain", "txn", "members", "pairs", "man"] {
+            assert!(script.contains(verb), "{shell} does not know {verb}");
+        }
+    }
+}
+
+#[test]
 fn completion_scripts_are_valid() {
     let script = cotter(&["completions", "bash"]);
     assert!(script.status.success());
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cotter.bash");
     std::fs::write(&path, script.stdout).unwrap();
-    let checked = Command::new("bash").arg("-n").arg(path).status().unwrap();
+    let checked = Command::new("bash").arg("-n").arg(&path).status().unwrap();
     assert!(checked.success());
+    // What bash proposes after "cotter cell m", asked of its own machinery.
+    let asked = Command::new("bash")
+        .args([
+            "--norc",
+            "-c",
+            "source \"$0\"; COMP_WORDS=(cotter cell m); COMP_CWORD=2; \
+               _cotter cotter m cell; echo \"${COMPREPLY[@]}\"",
+        ])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(asked.stdout).unwrap(), "members\n");
+}
+
+#[test]
+fn man_pages_are_written_into_a_directory_that_need_not_exist() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("share/man/man1");
+    let written = cotter(&["man", "--dir", target.to_str().unwrap()]);
+    assert_eq!(
+        written.status.code(),
+        Some(0),
+        "{}",
+        standard_error(&written)
+    );
+    let paths = String::from_utf8(written.stdout).unwrap();
+    for name in ["cotter.1", "cotter-lock.1", "cotter-cell-status.1"] {
+        let path = target.join(name);
+        assert!(
+            paths.lines().any(|line| line == path.to_str().unwrap()),
+            "{paths}"
+        );
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains("SYNOPSIS"), "{text}");
+    }
+    let in_the_way = directory.path().join("file");
+    std::fs::write(&in_the_way, "").unwrap();
+    let refused = cotter(&["man", "--dir", in_the_way.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(74));
+    assert!(
+        standard_error(&refused).contains("/file: "),
+        "{}",
+        standard_error(&refused)
+    );
 }
 
 #[test]

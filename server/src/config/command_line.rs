@@ -6,9 +6,23 @@
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+const EXIT_CODES: &str = "\
+Exit status:
+   0  done, or stopped as asked by INT or TERM
+  64  the command line makes no sense
+  69  something that must be there is not, or not yet: a port is taken, a member does not answer
+  70  the replica found itself broken and stopped
+  74  a file could not be written (cotterd man)
+  78  the configuration or the data directory does not allow what was asked
+
+Environment:
+  RUST_LOG  which lines are logged on standard error, as in cotter_server=debug; if it is not set,
+            everything from info on";
+
 /// A replica of a Cotter cell: a small replicated service that says who may act.
 #[derive(Debug, Parser)]
-#[command(name = "cotterd", version, about, propagate_version = true)]
+#[command(name = "cotterd", version, propagate_version = true, after_help = EXIT_CODES,
+          max_term_width = 100)]
 pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
@@ -24,6 +38,8 @@ pub enum Command {
     Init(InitArguments),
     /// Run one replica of a cell that was born
     Run(RunArguments),
+    /// Write the man pages: cotterd.8, cotterd-run.8 and so on
+    Man(ManArguments),
 }
 
 /// Arguments of `cotterd dev`.
@@ -37,7 +53,8 @@ pub struct DevArguments {
         default_value = "./cotter-data"
     )]
     pub data: PathBuf,
-    /// Where replica 1 listens for clients; the others take the next ports if these are free
+    /// IP address and port where replica 1 listens for clients, port 0 for one that the system
+    /// chooses; the others take the next ports if these are free
     #[arg(
         long,
         value_name = "ADDR",
@@ -58,7 +75,8 @@ pub struct DevArguments {
 /// Arguments of `cotterd init`.
 #[derive(Clone, Debug, Args)]
 pub struct InitArguments {
-    /// How long to wait for the other members, as in 60s or 5m
+    /// How long to wait for the other members, from 1ms to 168h; units are ms, s, m and h, and a number
+    /// alone is seconds
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub timeout: String,
     /// What replaces values of the file.
@@ -74,6 +92,14 @@ pub struct RunArguments {
     pub settings: Settings,
 }
 
+/// Arguments of `cotterd man`.
+#[derive(Clone, Debug, Args)]
+pub struct ManArguments {
+    /// Directory to write them to, made if it is missing; pages that are there are replaced
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
 /// The configuration file, and what replaces its values: a flag goes before the variable, which
 /// goes before the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -81,31 +107,36 @@ pub struct Settings {
     /// Configuration file (TOML); without it, flags and variables must say everything
     #[arg(long, value_name = "FILE", env = "COTTERD_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Replaces `cell`: the cell's name
+    /// Replaces `cell`: the cell's name, 1 to 255 bytes without / and control characters
     #[arg(long, value_name = "NAME", env = "COTTERD_CELL")]
     pub cell: Option<String>,
-    /// Replaces `replica`: which member this replica is
+    /// Replaces `replica`: which member this replica is, by its number from 1 on
     #[arg(long, value_name = "ID", env = "COTTERD_REPLICA")]
     pub replica: Option<String>,
     /// Replaces `data`: the data directory
     #[arg(long, value_name = "DIR", env = "COTTERD_DATA")]
     pub data: Option<PathBuf>,
-    /// Replaces `log_format`: text or json
+    /// Replaces `log_format`: text or json; text, if neither says
     #[arg(long, value_name = "FORMAT", env = "COTTERD_LOG_FORMAT")]
     pub log_format: Option<String>,
-    /// Replaces `client.listen`: where to listen for clients
+    /// Replaces `client.listen`: IP address and port to listen on for clients; port 0 lets the system
+    /// choose
     #[arg(long, value_name = "ADDR", env = "COTTERD_CLIENT_LISTEN")]
     pub client_listen: Option<String>,
-    /// Replaces `client.advertise`: the address that clients are told
+    /// Replaces `client.advertise`: the host and port that clients are told; without it, those of the
+    /// member's row
     #[arg(long, value_name = "ADDR", env = "COTTERD_CLIENT_ADVERTISE")]
     pub client_advertise: Option<String>,
-    /// Replaces `peer.listen`: where to listen for the other replicas
+    /// Replaces `peer.listen`: IP address and port to listen on for the other replicas; port 0 lets the
+    /// system choose
     #[arg(long, value_name = "ADDR", env = "COTTERD_PEER_LISTEN")]
     pub peer_listen: Option<String>,
-    /// Replaces `peer.advertise`: the address that the other replicas are told
+    /// Replaces `peer.advertise`: the host and port that the other replicas are told; without it,
+    /// those of the member's row
     #[arg(long, value_name = "ADDR", env = "COTTERD_PEER_ADVERTISE")]
     pub peer_advertise: Option<String>,
-    /// Replaces `members`, once for each: its id, where clients and where peers reach it
+    /// Replaces `members`, once for each of 1, 3 or 5: its id, where clients and where peers reach it;
+    /// separated by spaces in the variable
     #[arg(
         long = "member",
         value_name = "ID=CLIENT,PEER",
@@ -113,10 +144,11 @@ pub struct Settings {
         value_delimiter = ' '
     )]
     pub members: Vec<String>,
-    /// Replaces `timing.election_round_ms`
+    /// Replaces `timing.election_round_ms`: one election round (10 to 5000 ms); without it, 50
     #[arg(long, value_name = "MS", env = "COTTERD_ELECTION_ROUND_MS")]
     pub election_round_ms: Option<String>,
-    /// Replaces `timing.master_lease_ms`
+    /// Replaces `timing.master_lease_ms`: the master's own lease (four election rounds to 20000 ms);
+    /// without it, 400
     #[arg(long, value_name = "MS", env = "COTTERD_MASTER_LEASE_MS")]
     pub master_lease_ms: Option<String>,
 }

@@ -9,7 +9,9 @@ mod file;
 #[cfg(test)]
 mod tests;
 
-pub use command_line::{Command, CommandLine, DevArguments, InitArguments, RunArguments, Settings};
+pub use command_line::{
+    Command, CommandLine, DevArguments, InitArguments, ManArguments, RunArguments, Settings,
+};
 
 use crate::failure::Failure;
 use cotter_replica::Timing;
@@ -196,7 +198,10 @@ pub fn listen_address(key: &str, text: &str) -> Result<SocketAddr, Failure> {
     })
 }
 
-/// Parses a span of time such as `500ms`, `60s` or `5m`.
+/// Longest span of time that can be given: a week.
+const SPAN_MS_MAX: u64 = 7 * 24 * 3_600_000;
+
+/// Parses a span of time such as `500ms`, `60s` or `5m`: from 1 ms to a week.
 ///
 /// # Errors
 /// [`Failure`] that names `key`.
@@ -215,10 +220,11 @@ pub fn span_of_time(key: &str, text: &str) -> Result<Duration, Failure> {
         .ok()
         .zip(ms_per_unit)
         .and_then(|(count, ms)| count.checked_mul(ms))
+        .filter(|ms| (1..=SPAN_MS_MAX).contains(ms))
         .map(Duration::from_millis)
         .ok_or_else(|| {
             Failure::config(format!(
-                "{key} is {text:?}, but must be a span of time, as in 500ms, 60s or 5m"
+                "{key} is {text:?}, but must be a span of time from 1ms to 168h, as in 500ms, 60s or 5m"
             ))
         })
 }

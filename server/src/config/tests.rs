@@ -289,7 +289,20 @@ fn spans_of_time_have_units() {
         Duration::from_millis(250)
     );
     assert_eq!(span_of_time("t", "2m").unwrap(), Duration::from_secs(120));
-    for bad in ["", "s", "-1s", "1.5s", "1d", "99999999999999999999s"] {
+    assert_eq!(
+        span_of_time("t", "168h").unwrap(),
+        Duration::from_secs(604_800)
+    );
+    for bad in [
+        "",
+        "s",
+        "-1s",
+        "1.5s",
+        "1d",
+        "0",
+        "169h",
+        "99999999999999999999s",
+    ] {
         let failure = span_of_time("--timeout", bad).unwrap_err();
         assert!(failure.to_string().starts_with("--timeout is"), "{failure}");
     }

@@ -54,7 +54,7 @@ pub(crate) enum BenchVerb {
 /// Arguments of `cotter bench pairs`.
 #[derive(Debug, Args)]
 pub(crate) struct PairsArgs {
-    /// Workers that acquire and release at the same time
+    /// Workers that acquire and release at the same time (1 to 10000)
     #[arg(long, value_name = "N", default_value = "64",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) workers: u32,
@@ -69,7 +69,7 @@ pub(crate) struct PairsArgs {
 /// Arguments of `cotter bench reads`.
 #[derive(Debug, Args)]
 pub(crate) struct ReadsArgs {
-    /// Reads that are on their way at the same time
+    /// Reads that are on their way at the same time (1 to 10000)
     #[arg(long, value_name = "N", default_value = "256",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) in_flight: u32,
@@ -81,11 +81,12 @@ pub(crate) struct ReadsArgs {
 /// What all measurements have in common.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Sessions, each with a stream of its own, over which the load is spread; no more than workers
+    /// Sessions, each with a stream of its own, over which the load is spread (1 to 1000); no more
+    /// than there are workers or reads
     #[arg(long, value_name = "N", default_value = "4",
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) streams: u32,
-    /// How long to measure
+    /// How long to measure, more than 0, after a first second that is not counted
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive_seconds)]
     pub(crate) seconds: Duration,
     /// Where to make the nodes; created if it is missing, and then deleted at the end
