@@ -1,19 +1,13 @@
-//! Walking a cell for a checkpoint, and rebuilding a cell from one.
+//! Walking a cell for a checkpoint.
 //!
 //! A walk owns a snapshot, which costs nothing to take and does not change, so a checkpoint can be
-//! written a chunk at a time while the cell goes on. A chunk belongs to one table; indexes are not
-//! written but derived again. The reader must compare the digest of the rebuilt cell with the one
-//! that was noted when the walk began: only equality says that nothing is missing.
+//! written a chunk at a time while the cell goes on. A chunk belongs to one table, and rows come in
+//! order of their keys; indexes are not written but derived again. `rebuild.rs` is the way back.
 
 use crate::cell::Cell;
-use crate::command::Genesis;
-use crate::state::Node;
 use crate::table::{Table, Tag};
-use cotter_types::Contents;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Some rows of one table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,23 +18,6 @@ pub struct Chunk {
     pub rows: u32,
     /// The rows, one after the other.
     pub bytes: Vec<u8>,
-}
-
-/// Says why a cell cannot be rebuilt.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RebuildError {
-    /// A chunk names a table that this program does not know.
-    #[error("a checkpoint has table {0}, which this program does not know")]
-    UnknownTable(u8),
-    /// A row cannot be read.
-    #[error("a row of table {0} cannot be read")]
-    Row(u8),
-    /// There was no header, or more than one.
-    #[error("a checkpoint has {0} headers instead of one")]
-    Headers(u32),
-    /// A node's contents are not those that it was written with.
-    #[error("the contents of {0} do not fit their checksum")]
-    Contents(String),
 }
 
 /// A walk over all tables of a snapshot.
@@ -109,61 +86,6 @@ impl Cell {
             last: Last::None,
             chunk_bytes,
         }
-    }
-
-    /// Rebuilds a cell from the chunks of a walk.
-    ///
-    /// # Errors
-    /// A [`RebuildError`] if a chunk cannot be understood. Whether anything is missing only the
-    /// digest tells.
-    pub fn rebuild(
-        genesis: &Genesis,
-        chunks: impl IntoIterator<Item = Chunk>,
-    ) -> Result<Self, RebuildError> {
-        let mut cell = Self::empty(genesis);
-        let mut headers = 0;
-        for chunk in chunks {
-            headers += cell.add_chunk(&chunk)?;
-        }
-        if headers != 1 {
-            return Err(RebuildError::Headers(headers));
-        }
-        cell.indexes = cell.derived_indexes();
-        Ok(cell)
-    }
-
-    /// Adds the rows of a chunk; returns how many headers were among them.
-    fn add_chunk(&mut self, chunk: &Chunk) -> Result<u32, RebuildError> {
-        let tag = Tag::from_number(chunk.table).ok_or(RebuildError::UnknownTable(chunk.table))?;
-        match tag {
-            Tag::Header => {
-                for header in rows(chunk) {
-                    self.header = header?;
-                }
-                return Ok(chunk.rows);
-            }
-            Tag::Nodes => {
-                for row in rows(chunk) {
-                    let (path, mut node, contents): (cotter_types::Path, Node, Contents) = row?;
-                    if node.content_checksum != xxh3_64(contents.as_bytes()) {
-                        return Err(RebuildError::Contents(path.to_string()));
-                    }
-                    node.contents = contents;
-                    self.nodes.insert(path, node);
-                }
-            }
-            Tag::Locks => fill(&mut self.locks, chunk)?,
-            Tag::Holders => fill(&mut self.holders, chunk)?,
-            Tag::Waiters => fill(&mut self.waiters, chunk)?,
-            Tag::Hands => fill(&mut self.hands, chunk)?,
-            Tag::Sessions => fill(&mut self.sessions, chunk)?,
-            Tag::Ledgers => fill(&mut self.ledgers, chunk)?,
-            Tag::Outcomes => fill(&mut self.outcomes, chunk)?,
-            Tag::Opens => fill(&mut self.opens, chunk)?,
-            Tag::Expiries => fill(&mut self.expiries, chunk)?,
-            Tag::Calls => fill(&mut self.calls, chunk)?,
-        }
-        Ok(0)
     }
 }
 
@@ -259,42 +181,4 @@ impl Writer {
 
 fn encode(row: &impl Serialize) -> Vec<u8> {
     postcard::to_stdvec(row).expect("rows are made of plain data")
-}
-
-/// Reads the rows of a chunk. Bytes left over are an error too.
-fn rows<T: DeserializeOwned>(chunk: &Chunk) -> impl Iterator<Item = Result<T, RebuildError>> {
-    let broken = || RebuildError::Row(chunk.table);
-    let mut rest = chunk.bytes.as_slice();
-    let mut left = chunk.rows;
-    std::iter::from_fn(move || {
-        if left == 0 {
-            let trailing = !rest.is_empty();
-            rest = &[];
-            return trailing.then(|| Err(broken()));
-        }
-        left -= 1;
-        Some(match postcard::take_from_bytes(rest) {
-            Ok((row, after)) => {
-                rest = after;
-                Ok(row)
-            }
-            Err(_) => {
-                left = 0;
-                rest = &[];
-                Err(broken())
-            }
-        })
-    })
-}
-
-fn fill<K, V>(table: &mut Table<K, V>, chunk: &Chunk) -> Result<(), RebuildError>
-where
-    K: Ord + Clone + Serialize + DeserializeOwned,
-    V: Clone + Serialize + DeserializeOwned,
-{
-    for row in rows(chunk) {
-        let (key, value) = row?;
-        table.insert(key, value);
-    }
-    Ok(())
 }

@@ -22,6 +22,7 @@ mod ledger;
 mod lock;
 mod mutate;
 mod query;
+mod rebuild;
 mod session;
 mod settle;
 mod state;
@@ -30,8 +31,9 @@ mod transaction;
 mod tree;
 
 pub use cell::{Cell, FEATURE_LEVEL_MAX};
-pub use checkpoint::{Chunk, RebuildError, Walk};
+pub use checkpoint::{Chunk, Walk};
 pub use command::{Batch, Command, Entry, Genesis, Stamp};
 pub use effect::{Applied, Effect, Recorded, RememberedCall};
 pub use footprint::{Cacheable, Footprint};
+pub use rebuild::{ChunkDigest, ChunkSum, RebuildError};
 pub use state::{Counts, Mastership, Session};

@@ -107,6 +107,22 @@ impl<K: Ord + Clone + Serialize, V: Clone + Serialize> Table<K, V> {
         self.rows.insert(key, value);
     }
 
+    /// Puts a row behind all others, with what it adds to the digest as its reader has counted it.
+    pub(crate) fn push(&mut self, key: K, value: V, item: u128) {
+        self.digest = self.digest.wrapping_add(item);
+        self.rows.insert(key, value);
+    }
+
+    /// Returns the last key.
+    pub(crate) fn last_key(&self) -> Option<&K> {
+        self.rows.get_max().map(|(key, _)| key)
+    }
+
+    /// Returns which table it is.
+    pub(crate) fn tag(&self) -> Tag {
+        self.tag
+    }
+
     /// Takes a row away.
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let old = self.rows.remove(key)?;
@@ -138,5 +154,10 @@ impl<K: Ord + Clone + Serialize, V: Clone + Serialize> Table<K, V> {
 /// Returns what one row adds to a digest.
 pub(crate) fn item<K: Serialize, V: Serialize>(tag: Tag, key: &K, value: &V) -> u128 {
     let bytes = postcard::to_stdvec(&(key, value)).expect("rows are made of plain data");
-    xxh3_128_with_seed(&bytes, u64::from(tag as u8))
+    item_of_bytes(tag, &bytes)
+}
+
+/// Returns what a row adds to a digest that is encoded as `bytes`, key first.
+pub(crate) fn item_of_bytes(tag: Tag, bytes: &[u8]) -> u128 {
+    xxh3_128_with_seed(bytes, u64::from(tag as u8))
 }

@@ -5,7 +5,9 @@
     reason = "clippy takes only functions marked as tests for tests"
 )]
 
-use cotter_cell::{Batch, Cell, Chunk, Command, Entry, Genesis, RebuildError, Stamp};
+use cotter_cell::{
+    Batch, Cell, Chunk, ChunkDigest, ChunkSum, Command, Entry, Genesis, RebuildError, Stamp,
+};
 use cotter_types::{
     Acknowledged, CellId, Contents, Create, Epoch, Lifetime, Mutation, Nonce, OpenSession, Path,
     Query, QueryResponse, ReplicaId, RequestNumber, SessionId, SessionMetadata,
@@ -125,4 +127,60 @@ fn unknown_table_and_leftover_bytes_are_refused() {
     let table = all[1].table;
     let refused = Cell::rebuild(&genesis(), all).map(|cell| cell.digest());
     assert_eq!(refused, Err(RebuildError::Row(table)));
+}
+
+fn sum(chunks: &[Chunk]) -> Result<ChunkSum, RebuildError> {
+    let mut digest = ChunkDigest::new();
+    for chunk in chunks {
+        digest.add(chunk)?;
+    }
+    digest.finish()
+}
+
+#[test]
+fn digest_of_chunks_is_that_of_the_cell_without_rebuilding_it() {
+    let original = cell(10);
+    let all = chunks();
+    let counted = sum(&all).unwrap();
+    assert_eq!(counted.digest, original.digest());
+    assert_eq!(counted.applied, original.applied());
+    assert_eq!(counted.revision, original.revision());
+    assert_eq!(
+        counted.rows,
+        all.iter().map(|c| u64::from(c.rows)).sum::<u64>()
+    );
+}
+
+#[test]
+fn digest_of_chunks_shows_what_is_lost_doubled_or_changed() {
+    let whole = cell(10).digest();
+    let all = chunks();
+    let spoilt = |chunks: &[Chunk]| sum(chunks).map_or(true, |sum| sum.digest != whole);
+    for at in 0..all.len() {
+        let mut lost = all.clone();
+        lost.remove(at);
+        assert!(spoilt(&lost), "lost {at}");
+        let mut doubled = all.clone();
+        doubled.insert(at, all[at].clone());
+        assert!(spoilt(&doubled), "doubled {at}");
+        for byte in 0..all[at].bytes.len() {
+            let mut changed = all.clone();
+            changed[at].bytes[byte] ^= 0x10;
+            assert!(spoilt(&changed), "byte {byte} of chunk {at}");
+        }
+    }
+}
+
+#[test]
+fn rows_and_tables_out_of_order_are_refused() {
+    let all = chunks();
+    let nodes: Vec<usize> = (0..all.len()).filter(|at| all[*at].table == 2).collect();
+    let mut swapped = all.clone();
+    swapped.swap(nodes[0], nodes[1]);
+    let refused = Cell::rebuild(&genesis(), swapped).map(|cell| cell.digest());
+    assert_eq!(refused, Err(RebuildError::Order(2)));
+    let mut late = all.clone();
+    late.rotate_left(1);
+    let refused = Cell::rebuild(&genesis(), late).map(|cell| cell.digest());
+    assert_eq!(refused, Err(RebuildError::Order(1)), "the header is first");
 }
