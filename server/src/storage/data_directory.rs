@@ -8,6 +8,7 @@
 //! notice it by the boot number; when all copies are rolled back at once nobody does.
 
 use super::Files;
+use super::checkpoint::CHECKPOINTS_NAME;
 use super::deaths::Deaths;
 use super::identity::{CellState, Identity};
 use super::log::SegmentedLog;
@@ -270,6 +271,14 @@ impl<F: Files> DataDirectory<F> {
     ) -> Result<SegmentedLog<F>, OpenError> {
         let files = self.files.directory(&chapter_name(chapter));
         SegmentedLog::open(files, self.log_identity(chapter), settings)
+    }
+
+    /// Returns the directory of the checkpoints, made durably if it was not there.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn checkpoints(&self) -> Result<F, DirectoryError> {
+        Ok(self.files.create_directory(CHECKPOINTS_NAME)?)
     }
 
     fn log_identity(&self, chapter: u64) -> LogIdentity {

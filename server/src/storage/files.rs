@@ -59,6 +59,13 @@ pub trait Files: Clone + Debug {
     /// may answer: never call this again on the same file.
     fn sync_data(&self, file: &Self::File) -> io::Result<()>;
 
+    /// Asks the system to forget what it keeps of the file in memory, so that the next read comes
+    /// from the disk. A system that does not do it is no fault.
+    ///
+    /// # Errors
+    /// What the system says, if it cannot even be asked.
+    fn forget_cached(&self, file: &Self::File) -> io::Result<()>;
+
     /// Makes the directory's names durable.
     ///
     /// # Errors

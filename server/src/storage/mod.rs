@@ -15,11 +15,14 @@
 //! chapter-00000001/    the log of one chapter
 //!   segment-00000001   …
 //!   reserved           the next segment, allocated ahead
+//! checkpoints/
+//!   checkpoint-00000002  the cell as chapter 2 begins with it
 //! ```
 //!
 //! Nothing here ever repairs in silence, goes on after a failed write or sync, or lets what was
 //! damaged pass for what is merely unfinished.
 
+pub mod checkpoint;
 mod consensus_storage;
 mod data_directory;
 mod deaths;

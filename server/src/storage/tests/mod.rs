@@ -1,5 +1,9 @@
 //! What the tests of the storage share: a model of the log, and steps drawn by chance.
 
+mod cells;
+mod checkpoint;
+mod checkpoint_pieces;
+mod checkpoint_size;
 mod crash;
 mod damage;
 mod data_directory;
