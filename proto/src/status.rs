@@ -12,6 +12,7 @@
 use crate::v1;
 use cotter_types::{Answer, Refusal, Response, Unavailable};
 use prost::Message;
+use std::fmt;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
@@ -22,6 +23,34 @@ pub enum No {
     Refused(Refusal),
     /// Nothing was decided; the call may be repeated.
     Unavailable(Unavailable),
+    /// It may have been done, or not.
+    Unknown(Unknown),
+}
+
+/// A call's answer was lost: whether it is done is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// Whether the same call, with the same request id if it has one, may be made again: then it is
+    /// done once.
+    pub repeatable: bool,
+    /// Whether the caller's deadline passed; otherwise the master's reign, or the replica, ended.
+    pub late: bool,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.late {
+            "the deadline passed before the answer"
+        } else {
+            "the answer was lost with the master's reign"
+        })?;
+        f.write_str(if self.repeatable {
+            "; make the same call again, with the same request id if it has one: it is done once"
+        } else {
+            "; whether the change was made is not known, and it has no request id by which to repeat \
+             it safely: look before you make it again"
+        })
+    }
 }
 
 impl No {
@@ -41,6 +70,7 @@ impl No {
 /// Names of the details that a status can carry.
 const REFUSAL_URL: &str = "type.googleapis.com/cotter.v1.Refusal";
 const UNAVAILABLE_URL: &str = "type.googleapis.com/cotter.v1.Unavailable";
+const UNKNOWN_URL: &str = "type.googleapis.com/cotter.v1.Unknown";
 const RETRY_INFO_URL: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// Longest text of a status, in bytes: it travels percent-encoded in a header, which has a limit.
@@ -87,6 +117,15 @@ pub fn code(no: &No) -> Code {
                 Code::Unavailable
             }
         },
+        No::Unknown(Unknown { late: true, .. }) => Code::DeadlineExceeded,
+        // Clients repeat UNAVAILABLE by themselves, and that is what they shall do.
+        No::Unknown(Unknown {
+            repeatable: true, ..
+        }) => Code::Unavailable,
+        // Nobody repeats UNKNOWN, and nobody should.
+        No::Unknown(Unknown {
+            repeatable: false, ..
+        }) => Code::Unknown,
     }
 }
 
@@ -102,6 +141,17 @@ pub fn retry_after_ms(no: &No) -> Option<u64> {
                 RETRY_AFTER_MS_DEFAULT
             }
         }),
+        No::Unknown(unknown) => unknown.repeatable.then_some(RETRY_AFTER_MS_DEFAULT),
+    }
+}
+
+/// Returns what to tell gRPC clients that repeat calls by themselves: after how many milliseconds, or
+/// not at all (-1); nothing where the code says so already.
+fn push_back_ms(no: &No) -> Option<i32> {
+    match (no, retry_after_ms(no)) {
+        (_, Some(ms)) => Some(i32::try_from(ms).unwrap_or(i32::MAX)),
+        (No::Unknown(_), None) => Some(-1),
+        (No::Refused(_) | No::Unavailable(_), None) => None,
     }
 }
 
@@ -120,6 +170,10 @@ pub fn status(no: &No) -> Status {
             unavailable.to_string(),
             any(UNAVAILABLE_URL, &v1::Unavailable::from(unavailable.clone())),
         ),
+        No::Unknown(unknown) => (
+            unknown.to_string(),
+            any(UNKNOWN_URL, &v1::Unknown::from(*unknown)),
+        ),
     };
     let text = shortened(text);
     let mut details = vec![reason];
@@ -130,8 +184,7 @@ pub fn status(no: &No) -> Status {
         details,
     };
     let mut status = Status::with_details(code, text, details.encode_to_vec().into());
-    if let Some(ms) = retry_after_ms {
-        let ms = i32::try_from(ms).unwrap_or(i32::MAX);
+    if let Some(ms) = push_back_ms(no) {
         status
             .metadata_mut()
             .insert("grpc-retry-pushback-ms", MetadataValue::from(ms));
@@ -150,6 +203,9 @@ pub fn reason(status: &Status) -> Option<No> {
         } else if detail.type_url == UNAVAILABLE_URL {
             let message = v1::Unavailable::decode(detail.value.as_slice()).ok()?;
             message.try_into().ok().map(No::Unavailable)
+        } else if detail.type_url == UNKNOWN_URL {
+            let message = v1::Unknown::decode(detail.value.as_slice()).ok()?;
+            Some(No::Unknown(message.into()))
         } else {
             None
         }

@@ -1,5 +1,6 @@
 //! `refusal.proto`.
 
+use crate::status::Unknown;
 use crate::v1;
 use crate::wire::{WireError, missing};
 use cotter_types::{Refusal, ReplicaId, RequestNumber, SessionId, Unavailable};
@@ -203,5 +204,24 @@ impl TryFrom<v1::Unavailable> for Unavailable {
                 w::Kind::Condemned(w::Condemned {}) => Self::Condemned,
             },
         )
+    }
+}
+
+impl From<Unknown> for v1::Unknown {
+    fn from(unknown: Unknown) -> Self {
+        Self {
+            text: unknown.to_string(),
+            repeatable: unknown.repeatable,
+            late: unknown.late,
+        }
+    }
+}
+
+impl From<v1::Unknown> for Unknown {
+    fn from(message: v1::Unknown) -> Self {
+        Self {
+            repeatable: message.repeatable,
+            late: message.late,
+        }
     }
 }

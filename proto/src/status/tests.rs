@@ -1,6 +1,8 @@
 //! Codes, typed details and push-back of statuses.
 
-use super::{Any, No, RETRY_INFO_URL, RetryInfo, RpcStatus, code, reason, retry_after_ms, status};
+use super::{
+    Any, No, RETRY_INFO_URL, RetryInfo, RpcStatus, Unknown, code, reason, retry_after_ms, status,
+};
 use cotter_types::{Answer, Refusal, ReplicaId, Response, SessionId, Unavailable};
 use prost::Message;
 use tonic::{Code, Status};
@@ -50,6 +52,46 @@ fn refused_things_are_never_retried_and_unavailable_ones_always() {
         },
     ] {
         assert!(retry_after_ms(&No::Unavailable(unavailable)).is_some());
+    }
+}
+
+fn unknown(repeatable: bool, late: bool) -> Status {
+    let no = No::Unknown(Unknown { repeatable, late });
+    let status = status(&no);
+    assert_eq!(reason(&status), Some(no));
+    status
+}
+
+fn push_back(status: &Status) -> Option<&str> {
+    let value = status.metadata().get("grpc-retry-pushback-ms")?;
+    Some(value.to_str().unwrap())
+}
+
+#[test]
+fn lost_answer_of_a_call_that_may_be_repeated_invites_to_repeat_it() {
+    let lost = unknown(true, false);
+    assert_eq!(lost.code(), Code::Unavailable);
+    assert!(retry_info(&lost).is_some());
+    assert_eq!(push_back(&lost), Some("100"));
+    assert!(lost.message().contains("same request id"), "{lost}");
+}
+
+#[test]
+fn lost_answer_of_a_change_without_request_id_forbids_to_repeat_it() {
+    let lost = unknown(false, false);
+    assert_eq!(lost.code(), Code::Unknown);
+    assert_eq!(retry_info(&lost), None);
+    assert_eq!(push_back(&lost), Some("-1"));
+    assert!(lost.message().contains("look before"), "{lost}");
+}
+
+#[test]
+fn deadline_that_passed_says_whether_the_call_may_be_repeated() {
+    for (repeatable, pushed_back) in [(true, "100"), (false, "-1")] {
+        let late = unknown(repeatable, true);
+        assert_eq!(late.code(), Code::DeadlineExceeded);
+        assert_eq!(retry_info(&late).is_some(), repeatable);
+        assert_eq!(push_back(&late), Some(pushed_back));
     }
 }
 

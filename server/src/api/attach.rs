@@ -8,6 +8,7 @@
 
 use super::admission::admitted;
 use super::door::{Door, OpenStream, Slot};
+use super::edge::principal;
 use super::streams::{Outgoing, TOO_SLOW, WeakOutgoing, outgoing};
 use super::writer;
 use cotter_proto::status::{No, shortened, status};
@@ -56,7 +57,7 @@ impl Cotter for AttachService {
                 retry_after_ms: NO_PLACE_RETRY_MS,
             })));
         };
-        let principal = principal(&request);
+        let principal = principal(request.remote_addr());
         let (outgoing, queue) = outgoing();
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let reader = Reader {
@@ -72,14 +73,6 @@ impl Cotter for AttachService {
             drop(slot);
         });
         Ok(Response::new(ReceiverStream::new(messages)))
-    }
-}
-
-/// Says who is at the other end. Nobody proves who they are yet, and the name says so.
-fn principal<T>(request: &Request<T>) -> String {
-    match request.remote_addr() {
-        Some(address) => format!("anonymous@{}", address.ip()),
-        None => "anonymous".to_owned(),
     }
 }
 

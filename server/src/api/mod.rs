@@ -4,8 +4,8 @@
 //! `admission` checks what needs no cell, `door` lets it into the owner's inbox; the owner's answer
 //! goes through the queue of its stream (`streams`) to the task that writes (`writer`).
 //!
-//! A call of the simple interface has no stream: `calls` lets it in by the same door, and it carries its own way
-//! back.
+//! A call of the simple interface has no stream: `calls` lets it in by the same door, and it carries
+//! its own way back. What the front doors for such calls share is in `edge`.
 //!
 //! This module must never decide what the cell decides, and never hold up the owner of the replica.
 
@@ -13,6 +13,8 @@ mod admission;
 mod attach;
 mod calls;
 pub mod door;
+#[allow(dead_code, reason = "the front doors come one after the other")]
+mod edge;
 pub mod serve;
 pub mod streams;
 #[cfg(test)]
