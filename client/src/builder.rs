@@ -6,7 +6,7 @@ use crate::error::ConnectError;
 use crate::observer::Observer;
 use crate::shared::SessionState;
 use crate::{Client, shared::Handle};
-use cotter_session::SessionConfig;
+use cotter_session::{Circuit, MasterSearch, SessionConfig};
 use cotter_types::{CellId, Nonce, SessionMetadata, limits};
 use std::time::Duration;
 
@@ -14,8 +14,13 @@ use std::time::Duration;
 pub const DEFAULT_ENDPOINT: &str = "127.0.0.1:7400";
 /// The variable that says where the cell is: addresses separated by commas.
 pub const ENDPOINTS_VARIABLE: &str = "COTTER_ENDPOINTS";
-/// Longest time that a call takes when the caller does not say.
+/// Longest time that a call takes when the caller does not say: far above a failover, and long enough
+/// for a session to come back from jeopardy.
 pub const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// After how long without a replica that can be used a cell counts as unreachable when the caller does
+/// not say.
+pub const UNREACHABLE_AFTER_DEFAULT: Duration =
+    Duration::from_millis(limits::UNREACHABLE_AFTER_MS_DEFAULT);
 
 /// Sets up a [`Client`] or an [`Observer`].
 #[derive(Clone, Debug)]
@@ -24,7 +29,8 @@ pub struct ClientBuilder {
     name: String,
     lease: Duration,
     grace: Duration,
-    call_timeout: Duration,
+    call_timeout: Option<Duration>,
+    unreachable_after: Duration,
     cell: Option<CellId>,
 }
 
@@ -43,7 +49,8 @@ impl ClientBuilder {
             name: String::new(),
             lease: Duration::from_millis(limits::LEASE_MS_DEFAULT),
             grace: Duration::from_millis(limits::GRACE_MS_DEFAULT),
-            call_timeout: CALL_TIMEOUT_DEFAULT,
+            call_timeout: Some(CALL_TIMEOUT_DEFAULT),
+            unreachable_after: UNREACHABLE_AFTER_DEFAULT,
             cell: None,
         }
     }
@@ -99,11 +106,29 @@ impl ClientBuilder {
         self
     }
 
-    /// Says how long a call may take, connecting included, the wait for a lock excepted. The default
-    /// is 30 s.
+    /// Says how long a call may take, connecting included; an acquire may take that much longer than
+    /// its own wait. The default is 30 s. A single call can be given another with
+    /// [`Client::with_call_timeout`].
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = timeout;
+        self.call_timeout = Some(timeout);
+        self
+    }
+
+    /// Lets calls wait for ever, connecting included: they end only with the session, and do not fail
+    /// while the cell is unreachable.
+    #[must_use]
+    pub fn without_call_timeout(mut self) -> Self {
+        self.call_timeout = None;
+        self
+    }
+
+    /// Says for how long no replica must have been of use before the cell counts as unreachable, and
+    /// calls that would only wait fail at once. The default is 5 s; a failover takes well under one.
+    /// With [`Duration::MAX`] only the time limit of each call counts.
+    #[must_use]
+    pub fn unreachable_after(mut self, bound: Duration) -> Self {
+        self.unreachable_after = bound;
         self
     }
 
@@ -117,18 +142,19 @@ impl ClientBuilder {
     /// Opens a session.
     ///
     /// # Errors
-    /// A [`ConnectError`] if an endpoint is malformed, the cell refuses, or no master is reached
-    /// within the call timeout.
+    /// A [`ConnectError`] if an endpoint is malformed, the cell refuses, it is unreachable for
+    /// [`ClientBuilder::unreachable_after`], or there is no session within the call timeout.
     pub async fn connect(self) -> Result<Client, ConnectError> {
         let timeout = self.call_timeout;
         let config = self.session_config()?;
         clock::read().map_err(|error| ConnectError::NoClock(error.to_string()))?;
         let handle = driver::start(config, timeout).map_err(ConnectError::NoThread)?;
-        let opened = tokio::time::timeout(timeout, opened(&handle)).await;
-        opened.unwrap_or_else(|_| {
+        let opened = tokio::time::timeout(timeout.unwrap_or(Duration::MAX), opened(&handle));
+        opened.await.unwrap_or_else(|_| {
+            let timeout_ms = timeout.unwrap_or_default().as_millis();
             Err(ConnectError::TimedOut {
-                timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-                last: handle.shared.trouble(),
+                timeout_ms: u64::try_from(timeout_ms).unwrap_or(u64::MAX),
+                troubles: handle.shared.troubles(),
             })
         })?;
         Ok(Client::new(handle))
@@ -141,7 +167,9 @@ impl ClientBuilder {
     pub fn observe(self) -> Result<Observer, ConnectError> {
         let endpoints = checked(&self.endpoints)?;
         let seed = random()? as u64;
-        Ok(Observer::new(endpoints, self.cell, seed, self.call_timeout))
+        let circuit = Circuit::new(self.unreachable_after);
+        let search = MasterSearch::new(endpoints, self.cell, seed);
+        Ok(Observer::new(search, circuit, self.call_timeout))
     }
 
     fn session_config(&self) -> Result<SessionConfig, ConnectError> {
@@ -151,6 +179,8 @@ impl ClientBuilder {
         let mut config = SessionConfig::new(endpoints, Nonce(nonce), seed);
         config.lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
         config.grace_ms = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
+        let unreachable_after_ms = self.unreachable_after.as_millis();
+        config.unreachable_after_ms = u64::try_from(unreachable_after_ms).unwrap_or(u64::MAX);
         config.cell = self.cell;
         config.client = client_label();
         config.metadata = metadata(&self.name);
@@ -158,11 +188,20 @@ impl ClientBuilder {
     }
 }
 
-/// Waits until the session is open or will never be.
+/// Waits until the session is open or will never be, or the cell proves to be unreachable.
 async fn opened(handle: &Handle) -> Result<(), ConnectError> {
     let mut state = handle.shared.watch_state();
-    let settled = state.wait_for(|state| *state != SessionState::Opening);
-    let settled = settled.await.map(|state| *state);
+    let settled = async {
+        let settled = state.wait_for(|state| *state != SessionState::Opening);
+        settled.await.map(|state| *state)
+    };
+    let settled = tokio::select! {
+        biased;
+        settled = settled => settled,
+        report = handle.shared.unreachable(), if handle.call_timeout.is_some() => {
+            return Err(ConnectError::Unreachable(Box::new(report)));
+        }
+    };
     match settled {
         Ok(SessionState::Refused) => {
             let refusal = handle.shared.refusal();
@@ -173,7 +212,7 @@ async fn opened(handle: &Handle) -> Result<(), ConnectError> {
         Ok(state) if !state.is_over() => Ok(()),
         Ok(_) | Err(_) => Err(ConnectError::TimedOut {
             timeout_ms: 0,
-            last: handle.shared.trouble(),
+            troubles: handle.shared.troubles(),
         }),
     }
 }

@@ -5,7 +5,7 @@ use crate::error::{ChangeError, CloseError, Cut, Lost, QueryError};
 use crate::lock::LockRequest;
 use crate::nodes::{CreateRequest, DeleteRequest, SetRequest};
 use crate::reads::Reads;
-use crate::shared::{Ended, Handle, SessionState};
+use crate::shared::{Handle, Reachability, SessionState};
 use crate::transaction::TransactionRequest;
 use cotter_session::{Call, Outcome};
 use cotter_types::{
@@ -51,6 +51,31 @@ impl Client {
     #[must_use]
     pub fn state(&self) -> watch::Receiver<SessionState> {
         self.handle.shared.watch_state()
+    }
+
+    /// Returns whether the cell can be reached, to be watched. The first value is the present one;
+    /// when the session has ended, it changes no more.
+    #[must_use]
+    pub fn reachability(&self) -> watch::Receiver<Reachability> {
+        self.handle.shared.watch_reachability()
+    }
+
+    /// Returns this client with another time limit for each call, as
+    /// [`ClientBuilder::call_timeout`] says. It is the same session.
+    #[must_use]
+    pub fn with_call_timeout(&self, timeout: Duration) -> Self {
+        let mut handle = self.handle.clone();
+        handle.call_timeout = Some(timeout);
+        Self { handle }
+    }
+
+    /// Returns this client with calls that wait for ever, as
+    /// [`ClientBuilder::without_call_timeout`] says. It is the same session.
+    #[must_use]
+    pub fn without_call_timeout(&self) -> Self {
+        let mut handle = self.handle.clone();
+        handle.call_timeout = None;
+        Self { handle }
     }
 
     /// Returns the moment, on [`now`](crate::now)'s clock, from which nothing may be believed any
@@ -127,47 +152,45 @@ impl Client {
     /// # Errors
     /// A [`CloseError`] if the cell has not confirmed it.
     pub async fn close(self) -> Result<(), CloseError> {
-        let limit = Some(self.handle.call_timeout);
-        match self.handle.call(Call::Close, limit).await {
-            Ended::Outcome(Outcome::Done { .. }) => Ok(()),
-            Ended::TimedOut { .. } => Err(CloseError::TimedOut),
-            Ended::Outcome(
-                Outcome::Found(_) | Outcome::Refused(_) | Outcome::Unknown | Outcome::SessionEnded,
-            ) => match self.handle.shared.state() {
-                SessionState::Closed => Ok(()),
-                _ => Err(CloseError::SessionEnded),
-            },
+        match self.handle.call(Call::Close).await {
+            Outcome::Done { .. } => Ok(()),
+            Outcome::TimedOut { .. } => Err(CloseError::TimedOut),
+            Outcome::Unreachable(report) => Err(CloseError::Unreachable(report)),
+            Outcome::Found(_) | Outcome::Refused(_) | Outcome::Unknown | Outcome::SessionEnded => {
+                match self.handle.shared.state() {
+                    SessionState::Closed => Ok(()),
+                    _ => Err(CloseError::SessionEnded),
+                }
+            }
         }
     }
 }
 
 impl Reads for Client {
     async fn ask(&self, query: Query) -> Result<QueryResponse, QueryError> {
-        let limit = Some(self.handle.call_timeout);
-        match self.handle.call(Call::Query(query), limit).await {
-            Ended::Outcome(Outcome::Found(response)) => Ok(response),
-            Ended::Outcome(Outcome::Refused(refusal)) => Err(QueryError::Refused(refusal)),
-            Ended::Outcome(Outcome::Unknown | Outcome::SessionEnded) => {
-                Err(QueryError::SessionEnded)
-            }
-            Ended::Outcome(Outcome::Done { .. }) => Err(QueryError::Misfit),
-            Ended::TimedOut { .. } => Err(QueryError::TimedOut {
-                last: self.handle.shared.trouble(),
+        match self.handle.call(Call::Query(query)).await {
+            Outcome::Found(response) => Ok(response),
+            Outcome::Refused(refusal) => Err(QueryError::Refused(refusal)),
+            Outcome::Unknown | Outcome::SessionEnded => Err(QueryError::SessionEnded),
+            Outcome::Done { .. } => Err(QueryError::Misfit),
+            Outcome::TimedOut { .. } => Err(QueryError::TimedOut {
+                troubles: self.handle.shared.troubles(),
             }),
+            Outcome::Unreachable(report) => Err(QueryError::Unreachable(report)),
         }
     }
 }
 
 /// Sends a mutation and tells what it achieved.
 pub(crate) async fn change(handle: &Handle, mutation: Mutation) -> Result<Response, ChangeError> {
-    let limit = Some(handle.call_timeout);
-    match handle.call(Call::Mutate(mutation), limit).await {
-        Ended::Outcome(Outcome::Done { response, .. }) => Ok(response),
-        Ended::Outcome(Outcome::Refused(refusal)) => Err(ChangeError::Refused(refusal)),
-        Ended::Outcome(Outcome::Unknown) => Err(ChangeError::Unknown(Cut::SessionEnded)),
-        Ended::Outcome(Outcome::SessionEnded) => Err(ChangeError::NotSent(Cut::SessionEnded)),
-        Ended::Outcome(Outcome::Found(_)) => Err(ChangeError::Misfit),
-        Ended::TimedOut { sent: true } => Err(ChangeError::Unknown(Cut::TimedOut)),
-        Ended::TimedOut { sent: false } => Err(ChangeError::NotSent(Cut::TimedOut)),
+    match handle.call(Call::Mutate(mutation)).await {
+        Outcome::Done { response, .. } => Ok(response),
+        Outcome::Refused(refusal) => Err(ChangeError::Refused(refusal)),
+        Outcome::Unknown => Err(ChangeError::Unknown(Cut::SessionEnded)),
+        Outcome::SessionEnded => Err(ChangeError::NotSent(Cut::SessionEnded)),
+        Outcome::Found(_) => Err(ChangeError::Misfit),
+        Outcome::TimedOut { sent: true } => Err(ChangeError::Unknown(Cut::TimedOut)),
+        Outcome::TimedOut { sent: false } => Err(ChangeError::NotSent(Cut::TimedOut)),
+        Outcome::Unreachable(report) => Err(ChangeError::Unreachable(report)),
     }
 }

@@ -10,16 +10,16 @@
 
 use crate::clock;
 use crate::shared::{
-    CALLS_MAX, Command, Conflict, Ended, Grant, Handle, Hold, Reply, SessionState, Shared,
+    CALLS_MAX, Command, Conflict, Grant, Handle, Hold, Reachability, Reply, SessionState, Shared,
 };
 use crate::stream;
 use cotter_session::{
-    Call, CallId, ConnectionId, Input, Outcome, Output, Session, SessionConfig, State,
+    Call, CallId, ConnectionId, Input, Outcome, Output, Patience, Session, SessionConfig, State,
 };
 use cotter_types::{
     ClientFrame, Moment, Notice, Path, RequestNumber, Response, ServerFrame, limits,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -49,7 +49,6 @@ enum Event {
 #[derive(Debug)]
 struct Slot {
     reply: Reply,
-    deadline: Option<Moment>,
     /// Gives the place to another call when this one is over.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -69,7 +68,10 @@ impl Drop for Wire {
 }
 
 /// Starts a session on a thread of its own.
-pub(crate) fn start(config: SessionConfig, call_timeout: Duration) -> std::io::Result<Handle> {
+pub(crate) fn start(
+    config: SessionConfig,
+    call_timeout: Option<Duration>,
+) -> std::io::Result<Handle> {
     let (sender, commands) = mpsc::unbounded_channel();
     let handle = Handle {
         shared: Arc::new(Shared::new()),
@@ -115,7 +117,7 @@ struct WeakHandle {
     commands: mpsc::WeakUnboundedSender<Command>,
     permits: Arc<Semaphore>,
     next_call: Arc<AtomicU64>,
-    call_timeout: Duration,
+    call_timeout: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -128,7 +130,6 @@ struct Driver {
     event_sender: mpsc::Sender<Event>,
     wire: Option<Wire>,
     slots: BTreeMap<CallId, Slot>,
-    deadlines: BTreeSet<(Moment, CallId)>,
     /// Who waits for the locks that are held with a conflict notice.
     conflicts: BTreeMap<RequestNumber, watch::Sender<Conflict>>,
     connections: u64,
@@ -153,7 +154,6 @@ impl Driver {
             event_sender,
             wire: None,
             slots: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
             conflicts: BTreeMap::new(),
             connections: 0,
             leave_at: None,
@@ -174,7 +174,6 @@ impl Driver {
                 () = tokio::time::sleep(wait) => self.feed(Input::Tick),
             }
             self.burst();
-            self.time_out();
         }
     }
 
@@ -193,10 +192,8 @@ impl Driver {
 
     /// Returns how long nothing needs to be done.
     fn wait(&self, now: Moment) -> Duration {
-        let deadline = self.deadlines.first().map_or(Moment::NEVER, |(at, _)| *at);
-        let next = self.session.next_wake().min(deadline);
         // An ended session needs no clock, but what ends this loop is noticed by it.
-        next.since(now).min(TICK)
+        self.session.next_wake().since(now).min(TICK)
     }
 
     fn is_done(&self) -> bool {
@@ -211,6 +208,7 @@ impl Driver {
         self.feed(Input::Call {
             id: CallId(0),
             call: Call::Close,
+            patience: Patience::FOR_EVER,
         });
     }
 
@@ -223,7 +221,6 @@ impl Driver {
                     self.wire = None;
                 }
                 tracing::debug!(reason, "connection lost");
-                self.shared.set_trouble(Some(reason.clone()));
                 self.feed(Input::Disconnected { connection, reason });
             }
         }
@@ -234,59 +231,25 @@ impl Driver {
             Command::Call {
                 id,
                 call,
-                deadline,
+                patience,
                 reply,
                 permit,
             } => {
                 if let Call::Release { number, .. } = &call {
                     self.conflicts.remove(number);
                 }
-                if let Some(deadline) = deadline {
-                    self.deadlines.insert((deadline, id));
-                }
                 let slot = Slot {
                     reply,
-                    deadline,
                     _permit: permit,
                 };
                 self.slots.insert(id, slot);
-                self.feed(Input::Call { id, call });
+                self.feed(Input::Call { id, call, patience });
             }
             Command::Abandon(id) => {
-                if self.take(id).is_some() {
+                if self.slots.remove(&id).is_some() {
                     self.feed(Input::Abandon { id });
                 }
             }
-        }
-    }
-
-    fn take(&mut self, id: CallId) -> Option<Slot> {
-        let slot = self.slots.remove(&id)?;
-        if let Some(deadline) = slot.deadline {
-            self.deadlines.remove(&(deadline, id));
-        }
-        Some(slot)
-    }
-
-    /// Ends the calls whose time is up.
-    fn time_out(&mut self) {
-        let now = clock::now();
-        while let Some((at, id)) = self.deadlines.first().copied()
-            && now >= at
-        {
-            self.deadlines.remove(&(at, id));
-            metrics::counter!("cotter_client_calls_timed_out").increment(1);
-            let sent = self.session.was_sent(id).unwrap_or(true);
-            if let Some(slot) = self.take(id) {
-                match slot.reply {
-                    Reply::Caller(sender) => drop(sender.send(Ended::TimedOut { sent })),
-                    Reply::Acquirer(_, sender) => {
-                        drop(sender.send(Err(Ended::TimedOut { sent })));
-                    }
-                    Reply::Nobody => {}
-                }
-            }
-            self.feed(Input::Abandon { id });
         }
     }
 
@@ -315,6 +278,20 @@ impl Driver {
                     self.shared.opened(session, lease_ms);
                 }
                 Output::Notice(notice) => self.notice(notice),
+                Output::Troubles(troubles) => {
+                    tracing::debug!(?troubles, "on the way to the cell");
+                    self.shared.set_troubles(troubles);
+                }
+                Output::Unreachable(report) => {
+                    metrics::counter!("cotter_client_outages").increment(1);
+                    tracing::warn!("{report}");
+                    let reachability = Reachability::Unreachable(report);
+                    self.shared.set_reachability(reachability);
+                }
+                Output::Reachable => {
+                    tracing::info!("the cell is reachable again");
+                    self.shared.set_reachability(Reachability::Reachable);
+                }
             }
         }
     }
@@ -330,8 +307,7 @@ impl Driver {
                 tracing::warn!(session = %self.shared.session(), "session expired");
             }
             State::Failed => self.shared.set_refusal(self.session.refusal().cloned()),
-            State::Safe => self.shared.set_trouble(None),
-            State::Opening | State::Closed => {}
+            State::Opening | State::Safe | State::Closed => {}
         }
         if let Some(broken) = self.session.broken() {
             tracing::error!(broken, "defect of the client library");
@@ -381,11 +357,24 @@ impl Driver {
     }
 
     fn complete(&mut self, id: CallId, outcome: Outcome) {
-        let Some(slot) = self.take(id) else {
+        let Some(slot) = self.slots.remove(&id) else {
             return;
         };
+        match &outcome {
+            Outcome::TimedOut { .. } => {
+                metrics::counter!("cotter_client_calls_timed_out").increment(1);
+            }
+            Outcome::Unreachable(_) => {
+                metrics::counter!("cotter_client_calls_failed_fast").increment(1);
+            }
+            Outcome::Done { .. }
+            | Outcome::Found(_)
+            | Outcome::Refused(_)
+            | Outcome::Unknown
+            | Outcome::SessionEnded => {}
+        }
         match slot.reply {
-            Reply::Caller(sender) => drop(sender.send(Ended::Outcome(outcome))),
+            Reply::Caller(sender) => drop(sender.send(outcome)),
             Reply::Acquirer(path, sender) => {
                 let ended = match outcome {
                     Outcome::Done {
@@ -404,10 +393,10 @@ impl Driver {
                                 conflict: self.conflicts.entry(number).or_default().subscribe(),
                                 hold,
                             }),
-                            None => Err(Ended::Outcome(Outcome::SessionEnded)),
+                            None => Err(Outcome::SessionEnded),
                         }
                     }
-                    other => Err(Ended::Outcome(other)),
+                    other => Err(other),
                 };
                 // If the acquirer has gone, the grant is dropped here, which releases the lock.
                 drop(sender.send(ended));
@@ -452,8 +441,10 @@ async fn carry(
         }
         Err(error) => Err(error),
     };
-    let reason = ended.err().map(|error| error.to_string());
-    let event = Event::Disconnected(id, reason.unwrap_or_default());
+    let reason = ended.map_or_else(stream::StreamError::into_reason, |()| {
+        "the connection was closed".to_owned()
+    });
+    let event = Event::Disconnected(id, reason);
     // Nobody listens any more if the thread ends.
     let _ = events.send(event).await;
 }

@@ -3,6 +3,7 @@
 //! Each error says what a caller must know to go on: whether the cell decided, whether nothing
 //! happened, or whether the outcome is unknown. Nothing is ever guessed.
 
+use cotter_session::{Trouble, Unreachable};
 use cotter_types::{PathError, Refusal};
 use std::fmt;
 
@@ -24,13 +25,16 @@ pub enum ConnectError {
     /// The cell refused the session.
     #[error("the cell refused the session: {0}")]
     Refused(Refusal),
-    /// No master was found in time.
-    #[error("no master of the cell was reached within {timeout_ms} ms{}", Trouble(.last))]
+    /// No replica could be used for so long that the cell counts as unreachable.
+    #[error(transparent)]
+    Unreachable(Box<Unreachable>),
+    /// There was no session within the time that a call may take.
+    #[error("no master of the cell was reached within {timeout_ms} ms{}", Met(.troubles))]
     TimedOut {
         /// How long it was tried, in milliseconds.
         timeout_ms: u64,
-        /// What went wrong last.
-        last: Option<String>,
+        /// What went wrong last at each endpoint that was tried.
+        troubles: Vec<Trouble>,
     },
     /// This machine has no `CLOCK_BOOTTIME`, without which no lease can be kept.
     #[error("this machine has no clock that counts suspended time: {0}")]
@@ -40,14 +44,16 @@ pub enum ConnectError {
     NoThread(std::io::Error),
 }
 
-struct Trouble<'a>(&'a Option<String>);
+/// Shows what was met on the way, in brackets.
+struct Met<'a>(&'a [Trouble]);
 
-impl fmt::Display for Trouble<'_> {
+impl fmt::Display for Met<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(last) => write!(f, " (last: {last})"),
-            None => Ok(()),
+        for (index, trouble) in self.0.iter().enumerate() {
+            let before = if index == 0 { " (" } else { "; " };
+            write!(f, "{before}{trouble}")?;
         }
+        f.write_str(if self.0.is_empty() { "" } else { ")" })
     }
 }
 
@@ -80,7 +86,11 @@ pub enum ChangeError {
     /// It never left this process. Nothing has changed.
     #[error("nothing was changed: {0}")]
     NotSent(Cut),
-    /// It was sent, and no answer came: it may have been done or not, or may yet be done.
+    /// The cell is unreachable, so it was not sent. Nothing has changed, and nothing will.
+    #[error("nothing was changed: {0}")]
+    Unreachable(Box<Unreachable>),
+    /// It was sent, and no answer came: it may have been done or not, or may yet be done. It is done
+    /// at most once. Do not send it anew without looking first, unless doing it twice does no harm.
     #[error("the outcome is unknown: {0}")]
     Unknown(Cut),
     /// The replica answered with something else than was asked.
@@ -99,11 +109,14 @@ pub enum QueryError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// No answer came in time.
-    #[error("no answer of the cell in time{}", Trouble(.last))]
+    #[error("no answer of the cell in time{}", Met(.troubles))]
     TimedOut {
-        /// What went wrong last, if it is known.
-        last: Option<String>,
+        /// What went wrong last at each endpoint, if anything did.
+        troubles: Vec<Trouble>,
     },
+    /// The cell is unreachable.
+    #[error(transparent)]
+    Unreachable(Box<Unreachable>),
     /// The session has ended.
     #[error("the session has ended")]
     SessionEnded,
@@ -128,6 +141,9 @@ pub enum AcquireError {
     /// No answer came in time.
     #[error("no answer of the cell in time")]
     TimedOut,
+    /// The cell is unreachable.
+    #[error(transparent)]
+    Unreachable(Box<Unreachable>),
     /// The session has ended.
     #[error("the session has ended")]
     SessionEnded,
@@ -146,6 +162,9 @@ pub enum ReleaseError {
     /// No answer came in time. The session goes on trying.
     #[error("the release is not confirmed yet: no answer in time")]
     TimedOut,
+    /// The cell is unreachable. The session goes on trying.
+    #[error("the release is not confirmed yet: {0}")]
+    Unreachable(Box<Unreachable>),
     /// The session has ended, and its locks with it (a lock-delay may run).
     #[error("the session has ended")]
     SessionEnded,
@@ -158,6 +177,9 @@ pub enum CloseError {
     /// No answer came in time. What is left in the cell goes when the lease runs out.
     #[error("the close is not confirmed: no answer in time")]
     TimedOut,
+    /// The cell is unreachable. What is left in the cell goes when the lease runs out.
+    #[error("the close is not confirmed: {0}")]
+    Unreachable(Box<Unreachable>),
     /// The session had ended before.
     #[error("the session has ended")]
     SessionEnded,

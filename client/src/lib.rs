@@ -26,6 +26,14 @@
 //! the cell says so, it is [`SessionState::Expired`], and a new client is needed. The library never
 //! panics and never ends the process.
 //!
+//! Every call ends: answered, refused by the cell, at its deadline ([`ClientBuilder::call_timeout`],
+//! [`Client::with_call_timeout`]), or with the session; nothing waits for ever unless asked to. When
+//! no replica has been of use for [`ClientBuilder::unreachable_after`], the cell is
+//! [`Reachability::Unreachable`]: calls that would only wait fail at once and say so, the session goes
+//! on trying by itself, and the first success ends it. An error says which of these is true: nothing
+//! was done (`Refused`, `NotSent`, `Unreachable`), or nobody knows (`Unknown`): a change that was sent
+//! is never reported as failed. An acquire that is given up is cancelled in the cell.
+//!
 //! What it cannot promise: if the clocks of two machines differ in rate by more than 1 %, or a
 //! hypervisor freezes this machine's time, a holder of the past may not know it. Everything that the
 //! lock protects should therefore check the [`Sequencer`] or its token.
@@ -48,7 +56,10 @@ mod transaction;
 #[cfg(test)]
 mod tests;
 
-pub use builder::{CALL_TIMEOUT_DEFAULT, ClientBuilder, DEFAULT_ENDPOINT, ENDPOINTS_VARIABLE};
+pub use builder::{
+    CALL_TIMEOUT_DEFAULT, ClientBuilder, DEFAULT_ENDPOINT, ENDPOINTS_VARIABLE,
+    UNREACHABLE_AFTER_DEFAULT,
+};
 pub use client::Client;
 pub use clock::now;
 pub use error::{
@@ -58,9 +69,10 @@ pub use lock::{Guard, LockRequest};
 pub use nodes::{CreateRequest, Created, DeleteRequest, SetRequest};
 pub use observer::Observer;
 pub use reads::{Node, Page, Reads};
-pub use shared::{Conflict, SessionState};
+pub use shared::{Conflict, Reachability, SessionState};
 pub use transaction::TransactionRequest;
 
+pub use cotter_session::{Trouble, Unreachable};
 pub use cotter_types::{
     CellId, CellStatus, ChangeOfHands, Compare, Condition, Contents, Create, CreateSequential,
     Delete, Explanation, FencingToken, Instance, Lifetime, ListPage, LockMode, LockRow, Moment,

@@ -1,7 +1,7 @@
 //! Locks: how one is acquired, and what its holder may believe.
 
 use crate::error::{AcquireError, Lost, ReleaseError};
-use crate::shared::{Conflict, Ended, Grant, Handle};
+use crate::shared::{Conflict, Grant, Handle};
 use cotter_session::Outcome;
 use cotter_types::{
     Acquire, FencingToken, Lifetime, LockMode, Moment, Path, Refusal, RequestNumber, Sequencer,
@@ -71,35 +71,32 @@ impl LockRequest {
 
     /// Acquires the lock. To cancel, drop the future: nothing is left behind in the cell.
     ///
+    /// It may take the client's call timeout longer than its wait. A wait for ever has no such end:
+    /// once it stands in the cell's queue, it goes on through any outage that the session survives.
+    /// What never came as far fails when the cell is unreachable, like every other call.
+    ///
     /// # Errors
     /// An [`AcquireError`]; in each case the lock is not held.
     pub async fn acquire(self) -> Result<Guard, AcquireError> {
-        let limit = match self.acquire.wait {
-            Wait::No => Some(self.handle.call_timeout),
-            // The cell ends the wait; this is for when there is no cell.
-            Wait::Ms(ms) => {
-                Some(Duration::from_millis(ms).saturating_add(self.handle.call_timeout))
-            }
-            Wait::Forever => None,
-        };
-        match self.handle.acquire(self.acquire, limit).await {
+        match self.handle.acquire(self.acquire).await {
             Ok(grant) => Ok(Guard { grant }),
-            Err(ended) => Err(refusal_of(ended)),
+            Err(outcome) => Err(refusal_of(outcome)),
         }
     }
 }
 
-fn refusal_of(ended: Ended) -> AcquireError {
-    match ended {
-        Ended::Outcome(Outcome::Refused(refusal)) => match refusal {
+fn refusal_of(outcome: Outcome) -> AcquireError {
+    match outcome {
+        Outcome::Refused(refusal) => match refusal {
             Refusal::Held { .. } | Refusal::LockDelayed { .. } | Refusal::WaitTimeout { .. } => {
                 AcquireError::NotAcquired(refusal)
             }
             refusal => AcquireError::Refused(refusal),
         },
-        Ended::Outcome(Outcome::Unknown | Outcome::SessionEnded) => AcquireError::SessionEnded,
-        Ended::Outcome(Outcome::Done { .. } | Outcome::Found(_)) => AcquireError::Misfit,
-        Ended::TimedOut { .. } => AcquireError::TimedOut,
+        Outcome::Unknown | Outcome::SessionEnded => AcquireError::SessionEnded,
+        Outcome::Done { .. } | Outcome::Found(_) => AcquireError::Misfit,
+        Outcome::TimedOut { .. } => AcquireError::TimedOut,
+        Outcome::Unreachable(report) => AcquireError::Unreachable(report),
     }
 }
 
@@ -183,18 +180,36 @@ impl Guard {
         self.grant.conflict.clone()
     }
 
-    /// Releases the lock and waits until the cell has confirmed it.
+    /// Gives the release another time limit than the client has. See
+    /// [`ClientBuilder::call_timeout`](crate::ClientBuilder::call_timeout).
+    #[must_use]
+    pub fn with_call_timeout(mut self, timeout: Duration) -> Self {
+        self.grant.hold.handle.call_timeout = Some(timeout);
+        self
+    }
+
+    /// Lets the release wait for ever, through any outage.
+    #[must_use]
+    pub fn without_call_timeout(mut self) -> Self {
+        self.grant.hold.handle.call_timeout = None;
+        self
+    }
+
+    /// Releases the lock and waits until the cell has confirmed it. Whatever comes of that, this
+    /// process does not hold it any more, and the session goes on trying until the cell has heard of
+    /// it.
     ///
     /// # Errors
-    /// A [`ReleaseError`] if that is not certain.
+    /// A [`ReleaseError`] if it is not certain that the lock is free.
     pub async fn release(self) -> Result<(), ReleaseError> {
         match self.grant.hold.release().await {
-            Ended::Outcome(Outcome::Done { .. }) => Ok(()),
-            Ended::Outcome(Outcome::Refused(refusal)) => Err(ReleaseError::Refused(refusal)),
-            Ended::Outcome(Outcome::Unknown | Outcome::SessionEnded | Outcome::Found(_)) => {
+            Outcome::Done { .. } => Ok(()),
+            Outcome::Refused(refusal) => Err(ReleaseError::Refused(refusal)),
+            Outcome::Unknown | Outcome::SessionEnded | Outcome::Found(_) => {
                 Err(ReleaseError::SessionEnded)
             }
-            Ended::TimedOut { .. } => Err(ReleaseError::TimedOut),
+            Outcome::TimedOut { .. } => Err(ReleaseError::TimedOut),
+            Outcome::Unreachable(report) => Err(ReleaseError::Unreachable(report)),
         }
     }
 }

@@ -3,15 +3,19 @@
 //! A command that only looks needs no session: nothing is written to the log for it, and nothing is
 //! left behind. An observer has one stream at a time, to the master, and asks one question after the
 //! other.
+//!
+//! A cell that could not be reached for a bound is unreachable: the question fails, and so do those
+//! that come before the next try is due. There is no thread behind an observer, so it is the questions
+//! themselves that try again.
 
 use crate::builder::{self, client_label};
 use crate::clock;
 use crate::error::QueryError;
 use crate::reads::Reads;
 use crate::stream;
-use cotter_session::{MasterSearch, Verdict};
+use cotter_session::{Circuit, MasterSearch, Trouble, Verdict};
 use cotter_types::{
-    Answer, CellId, CellStatus, ClientFrame, Query, QueryResponse, ServerFrame, Unavailable,
+    Answer, CellId, CellStatus, ClientFrame, Moment, Query, QueryResponse, ServerFrame, Unavailable,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +35,8 @@ const RETRY_MS_MAX: u64 = 1_000;
 #[derive(Clone, Debug)]
 pub struct Observer {
     inner: Arc<Mutex<Inner>>,
-    timeout: Duration,
+    /// How long a question may take; nothing for ever, and through any outage.
+    timeout: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -40,7 +45,9 @@ struct Inner {
     /// A stream on which the master has introduced itself.
     master: Option<Link>,
     next_query: u64,
-    trouble: Option<String>,
+    circuit: Circuit,
+    /// When the next attempt is due.
+    next_try: Moment,
 }
 
 /// One stream.
@@ -66,21 +73,37 @@ enum Attempt {
 }
 
 impl Observer {
-    pub(crate) fn new(
-        endpoints: Vec<String>,
-        cell: Option<CellId>,
-        seed: u64,
-        timeout: Duration,
-    ) -> Self {
+    pub(crate) fn new(search: MasterSearch, circuit: Circuit, timeout: Option<Duration>) -> Self {
         let inner = Inner {
-            search: MasterSearch::new(endpoints, cell, seed),
+            search,
             master: None,
             next_query: 0,
-            trouble: None,
+            circuit,
+            next_try: Moment(0),
         };
         Self {
             inner: Arc::new(Mutex::new(inner)),
             timeout,
+        }
+    }
+
+    /// Returns this observer with another time limit for each question, as
+    /// [`ClientBuilder::call_timeout`](crate::ClientBuilder::call_timeout) says. It shares the stream.
+    #[must_use]
+    pub fn with_call_timeout(&self, timeout: Duration) -> Self {
+        let inner = Arc::clone(&self.inner);
+        let timeout = Some(timeout);
+        Self { inner, timeout }
+    }
+
+    /// Returns this observer with questions that wait for ever. It shares the stream, and while it
+    /// asks, the questions of others wait.
+    #[must_use]
+    pub fn without_call_timeout(&self) -> Self {
+        let inner = Arc::clone(&self.inner);
+        Self {
+            inner,
+            timeout: None,
         }
     }
 
@@ -89,7 +112,12 @@ impl Observer {
     /// # Errors
     /// A [`QueryError`] if it does not answer; only this replica is asked.
     pub async fn status_of(&self, endpoint: &str) -> Result<CellStatus, QueryError> {
-        let timed_out = |last: String| QueryError::TimedOut { last: Some(last) };
+        let timed_out = |problem: String| QueryError::TimedOut {
+            troubles: vec![Trouble {
+                endpoint: endpoint.to_owned(),
+                problem,
+            }],
+        };
         let address = builder::endpoint(endpoint).map_err(|error| timed_out(error.to_string()))?;
         let asked = async {
             let mut link = Link::open(&address).await?;
@@ -102,8 +130,8 @@ impl Observer {
                 }
             }
         };
-        let answer = tokio::time::timeout(self.timeout, asked).await;
-        let answer = answer.unwrap_or_else(|_| Err(format!("{address}: no answer in time")));
+        let answer = tokio::time::timeout(self.timeout.unwrap_or(Duration::MAX), asked).await;
+        let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         match answer.map_err(timed_out)? {
             Ok(QueryResponse::Status(status)) => Ok(*status),
             Err(Answer::Refused(refusal)) => Err(QueryError::Refused(refusal)),
@@ -115,25 +143,70 @@ impl Observer {
 
 impl Reads for Observer {
     async fn ask(&self, query: Query) -> Result<QueryResponse, QueryError> {
+        let through_outages = self.timeout.is_none();
         let asked = async {
             let mut inner = self.inner.lock().await;
-            loop {
-                match inner.attempt(&query).await {
-                    Attempt::Answered(answer) => return answer,
-                    Attempt::Again(delay) => tokio::time::sleep(delay).await,
-                }
-            }
+            inner.answer(&query, through_outages).await
         };
-        match tokio::time::timeout(self.timeout, asked).await {
+        match tokio::time::timeout(self.timeout.unwrap_or(Duration::MAX), asked).await {
             Ok(answer) => answer,
             Err(_) => Err(QueryError::TimedOut {
-                last: self.inner.lock().await.trouble.clone(),
+                // Another question may be under way, for as long as it likes.
+                troubles: self
+                    .inner
+                    .try_lock()
+                    .map_or_else(|_| Vec::new(), |inner| inner.circuit.troubles()),
             }),
         }
     }
 }
 
 impl Inner {
+    /// Asks until there is an answer, or the cell proves to be unreachable.
+    async fn answer(
+        &mut self,
+        query: &Query,
+        through_outages: bool,
+    ) -> Result<QueryResponse, QueryError> {
+        if !self.circuit.is_open() {
+            // What an earlier question met may be long over: each has the whole bound.
+            self.circuit.answered();
+        }
+        loop {
+            let begin = clock::now();
+            if self.circuit.is_open() && !through_outages && begin < self.next_try {
+                return Err(self.unreachable(begin));
+            }
+            let delay = match self.attempt(query).await {
+                Attempt::Answered(answer) => {
+                    if self.circuit.answered() {
+                        tracing::info!("the cell is reachable again");
+                    }
+                    return answer;
+                }
+                Attempt::Again(delay) => delay,
+            };
+            let now = clock::now();
+            self.next_try = now.after(delay);
+            self.circuit.lost(begin);
+            if self.circuit.open_if_due(now) {
+                tracing::warn!("{}", self.circuit.report(now, self.next_try));
+            }
+            if self.circuit.is_open() && !through_outages {
+                return Err(self.unreachable(now));
+            }
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    fn unreachable(&self, now: Moment) -> QueryError {
+        QueryError::Unreachable(Box::new(self.circuit.report(now, self.next_try)))
+    }
+
+    fn trouble(&mut self, address: &str, problem: &str) {
+        self.circuit.trouble(clock::now(), address, problem);
+    }
+
     /// Asks once, at the master if one is found.
     async fn attempt(&mut self, query: &Query) -> Attempt {
         let link = match self.master.take() {
@@ -157,7 +230,11 @@ impl Inner {
             }
             Ok(Err(Answer::Done(_))) => Attempt::Answered(Err(QueryError::Misfit)),
             Ok(Err(Answer::Unavailable(unavailable))) => {
-                self.trouble = Some(format!("{}: {unavailable}", link.address));
+                if !matches!(unavailable, Unavailable::NotMaster { .. }) {
+                    // A master that asks for time can be reached.
+                    self.circuit.answered();
+                }
+                self.trouble(&link.address, &unavailable.to_string());
                 Attempt::Again(match unavailable {
                     Unavailable::Overloaded { retry_after_ms } => {
                         self.search.jittered(retry_after_ms.min(RETRY_MS_MAX))
@@ -167,8 +244,8 @@ impl Inner {
                     | Unavailable::Condemned => self.search.backoff(),
                 })
             }
-            Err(trouble) => {
-                self.trouble = Some(trouble);
+            Err(problem) => {
+                self.trouble(&link.address, &problem);
                 Attempt::Again(self.search.backoff())
             }
         }
@@ -186,8 +263,8 @@ impl Inner {
             };
             let (link, welcome) = match greeted.await {
                 Ok(greeted) => greeted,
-                Err(trouble) => {
-                    self.trouble = Some(trouble);
+                Err(problem) => {
+                    self.trouble(&address, &problem);
                     self.search.unreachable(clock::now(), &address);
                     return Err(self.search.backoff());
                 }
@@ -196,11 +273,14 @@ impl Inner {
                 Verdict::Master => return Ok(link),
                 Verdict::Elsewhere(address) => next = Some(address),
                 Verdict::Listen(delay) => {
-                    self.trouble = Some(format!("{address}: the cell has no master"));
+                    self.trouble(
+                        &address,
+                        "it is not the master, and knows of none that can be reached",
+                    );
                     return Err(delay);
                 }
                 Verdict::OtherCell(delay) => {
-                    self.trouble = Some(format!("{address}: a replica of another cell"));
+                    self.trouble(&address, "it belongs to another cell");
                     return Err(delay);
                 }
             }
@@ -224,11 +304,9 @@ async fn ask(
                 return Ok(answer);
             }
             ServerFrame::Welcome(welcome) if !welcome.is_master => {
-                return Err(format!("{}: no longer the master", link.address));
+                return Err("it is no longer the master".to_owned());
             }
-            ServerFrame::GoAway { reason, .. } => {
-                return Err(format!("{}: {reason}", link.address));
-            }
+            ServerFrame::GoAway { reason, .. } => return Err(reason),
             // An answer to a question whose asker has gone.
             _ => {}
         }
@@ -238,7 +316,7 @@ async fn ask(
 impl Link {
     async fn open(address: &str) -> Result<Self, String> {
         let channel = stream::connect(address).await;
-        let channel = channel.map_err(|error| error.to_string())?;
+        let channel = channel.map_err(stream::StreamError::into_reason)?;
         let (outgoing, queued) = mpsc::channel(FRAMES_MAX);
         let (sender, incoming) = mpsc::channel(FRAMES_MAX);
         let task = tokio::spawn({
@@ -247,7 +325,7 @@ impl Link {
                 let incoming = sender.clone();
                 let ended = stream::carry(&address, channel, queued, incoming, Ok).await;
                 if let Err(error) = ended {
-                    let _ = sender.send(Err(error.to_string())).await;
+                    let _ = sender.send(Err(error.into_reason())).await;
                 }
             }
         });
@@ -270,9 +348,7 @@ impl Link {
         loop {
             match self.next().await? {
                 ServerFrame::Welcome(welcome) => return Ok(welcome),
-                ServerFrame::GoAway { reason, .. } => {
-                    return Err(format!("{}: {reason}", self.address));
-                }
+                ServerFrame::GoAway { reason, .. } => return Err(reason),
                 _ => {}
             }
         }
@@ -287,14 +363,14 @@ impl Link {
         while let Ok(frame) = self.next().await {
             drop(frame);
         }
-        Err(format!("{}: the stream has ended", self.address))
+        Err("the stream has ended".to_owned())
     }
 
     async fn next(&mut self) -> Result<ServerFrame, String> {
         match tokio::time::timeout(SILENCE, self.incoming.recv()).await {
             Ok(Some(frame)) => frame,
-            Ok(None) => Err(format!("{}: the stream has ended", self.address)),
-            Err(_) => Err(format!("{}: no answer", self.address)),
+            Ok(None) => Err("the stream has ended".to_owned()),
+            Err(_) => Err("no answer".to_owned()),
         }
     }
 }

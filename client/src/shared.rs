@@ -6,8 +6,8 @@
 
 use crate::clock;
 use crate::error::Lost;
-use cotter_session::{Call, CallId, Outcome, State};
-use cotter_types::{Acquire, Moment, Path, Refusal, RequestNumber, Sequencer, SessionId};
+use cotter_session::{Call, CallId, Outcome, Patience, State, Trouble, Unreachable};
+use cotter_types::{Acquire, Moment, Path, Refusal, RequestNumber, Sequencer, SessionId, Wait};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -69,16 +69,15 @@ pub struct Conflict {
     pub first: String,
 }
 
-/// How a call ended.
-#[derive(Debug)]
-pub(crate) enum Ended {
-    /// The session core says.
-    Outcome(Outcome),
-    /// The call's time was up.
-    TimedOut {
-        /// Whether the cell may know of it.
-        sent: bool,
-    },
+/// Whether the cell can be reached, as far as the session knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reachability {
+    /// It can, or it is not long enough that it cannot.
+    Reachable,
+    /// It cannot: no replica has been of use for too long. The session goes on trying by itself, and
+    /// calls that would only wait fail at once. The report is of the moment when this began.
+    Unreachable(Unreachable),
 }
 
 /// A lock that was granted.
@@ -94,9 +93,9 @@ pub(crate) struct Grant {
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// To a caller.
-    Caller(oneshot::Sender<Ended>),
+    Caller(oneshot::Sender<Outcome>),
     /// To a caller who acquires a lock.
-    Acquirer(Path, oneshot::Sender<Result<Grant, Ended>>),
+    Acquirer(Path, oneshot::Sender<Result<Grant, Outcome>>),
     /// Nobody waits for it.
     Nobody,
 }
@@ -108,7 +107,7 @@ pub(crate) enum Command {
     Call {
         id: CallId,
         call: Call,
-        deadline: Option<Moment>,
+        patience: Patience,
         reply: Reply,
         permit: Option<OwnedSemaphorePermit>,
     },
@@ -126,7 +125,8 @@ pub(crate) struct Shared {
     state: watch::Sender<SessionState>,
     /// How often the belief has ended.
     losses: watch::Sender<u64>,
-    trouble: Mutex<Option<String>>,
+    reachability: watch::Sender<Reachability>,
+    troubles: Mutex<Vec<Trouble>>,
     refusal: Mutex<Option<Refusal>>,
 }
 
@@ -138,7 +138,8 @@ impl Shared {
             session: AtomicU64::new(0),
             state: watch::Sender::new(SessionState::Opening),
             losses: watch::Sender::new(0),
-            trouble: Mutex::new(None),
+            reachability: watch::Sender::new(Reachability::Reachable),
+            troubles: Mutex::new(Vec::new()),
             refusal: Mutex::new(None),
         }
     }
@@ -206,14 +207,34 @@ impl Shared {
         Duration::from_millis(self.lease_ms.load(Ordering::SeqCst))
     }
 
-    /// Returns what went wrong last on the way to the cell.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        let trouble = self.trouble.lock();
-        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn watch_reachability(&self) -> watch::Receiver<Reachability> {
+        self.reachability.subscribe()
     }
 
-    pub(crate) fn set_trouble(&self, text: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    pub(crate) fn set_reachability(&self, reachability: Reachability) {
+        self.reachability.send_replace(reachability);
+    }
+
+    /// Resolves when the cell is unreachable.
+    pub(crate) async fn unreachable(&self) -> Unreachable {
+        let mut watched = self.reachability.subscribe();
+        loop {
+            if let Reachability::Unreachable(report) = &*watched.borrow_and_update() {
+                return report.clone();
+            }
+            // The sender is in `self`, so it lives.
+            let _ = watched.changed().await;
+        }
+    }
+
+    /// Returns what went wrong on the way to the cell since it last answered.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        let troubles = self.troubles.lock();
+        troubles.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_troubles(&self, troubles: Vec<Trouble>) {
+        *self.troubles.lock().unwrap_or_else(PoisonError::into_inner) = troubles;
     }
 
     pub(crate) fn refusal(&self) -> Option<Refusal> {
@@ -235,7 +256,8 @@ pub(crate) struct Handle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) next_call: Arc<AtomicU64>,
-    pub(crate) call_timeout: Duration,
+    /// How long a call may take; nothing for ever, and through any outage.
+    pub(crate) call_timeout: Option<Duration>,
 }
 
 /// Abandons a call whose future is dropped.
@@ -254,55 +276,73 @@ impl Drop for Abandon<'_> {
 }
 
 impl Handle {
-    /// Makes a call that ends after `limit` at the latest; nothing for no limit.
-    pub(crate) async fn call(&self, call: Call, limit: Option<Duration>) -> Ended {
+    /// Makes a call.
+    pub(crate) async fn call(&self, call: Call) -> Outcome {
         let (sender, receiver) = oneshot::channel();
         let reply = Reply::Caller(sender);
-        match self.wait_for(call, limit, reply, receiver).await {
-            Ok(ended) | Err(ended) => ended,
+        match self.wait_for(call, self.patience(), reply, receiver).await {
+            Ok(outcome) | Err(outcome) => outcome,
         }
     }
 
-    /// Acquires a lock.
-    pub(crate) async fn acquire(
-        &self,
-        acquire: Acquire,
-        limit: Option<Duration>,
-    ) -> Result<Grant, Ended> {
+    /// Acquires a lock. The cell ends a wait that has an end; the deadline is for when there is no
+    /// cell.
+    pub(crate) async fn acquire(&self, acquire: Acquire) -> Result<Grant, Outcome> {
         let (sender, receiver) = oneshot::channel();
         let reply = Reply::Acquirer(acquire.path.clone(), sender);
-        self.wait_for(Call::Acquire(acquire), limit, reply, receiver)
+        let mut patience = self.patience();
+        patience.deadline = match acquire.wait {
+            Wait::No => patience.deadline,
+            Wait::Ms(ms) => patience.deadline.after(Duration::from_millis(ms)),
+            Wait::Forever => Moment::NEVER,
+        };
+        self.wait_for(Call::Acquire(acquire), patience, reply, receiver)
             .await?
+    }
+
+    /// Returns the patience of a call that begins now.
+    fn patience(&self) -> Patience {
+        self.call_timeout.map_or(Patience::FOR_EVER, |limit| {
+            Patience::until(clock::now().after(limit))
+        })
+    }
+
+    /// Waits until there is room for another call.
+    async fn turn(&self, patience: Patience) -> Result<OwnedSemaphorePermit, Outcome> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let left = patience.deadline.since(clock::now());
+        tokio::select! {
+            biased;
+            permit = Arc::clone(&self.permits).acquire_owned() => {
+                permit.map_err(|_| Outcome::SessionEnded)
+            }
+            report = self.shared.unreachable(), if !patience.through_outages => {
+                Err(Outcome::Unreachable(Box::new(report)))
+            }
+            () = tokio::time::sleep(left) => Err(Outcome::TimedOut { sent: false }),
+        }
     }
 
     async fn wait_for<T>(
         &self,
         call: Call,
-        limit: Option<Duration>,
+        patience: Patience,
         reply: Reply,
         receiver: oneshot::Receiver<T>,
-    ) -> Result<T, Ended> {
-        let deadline = limit.map(|limit| clock::now().after(limit));
-        let permit = match tokio::time::timeout(
-            limit.unwrap_or(Duration::MAX),
-            Arc::clone(&self.permits).acquire_owned(),
-        )
-        .await
-        {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) => return Err(Ended::Outcome(Outcome::SessionEnded)),
-            Err(_) => return Err(Ended::TimedOut { sent: false }),
-        };
+    ) -> Result<T, Outcome> {
+        let permit = self.turn(patience).await?;
         let id = self.next_id();
         let command = Command::Call {
             id,
             call,
-            deadline,
+            patience,
             reply,
             permit: Some(permit),
         };
         if self.commands.send(command).is_err() {
-            return Err(Ended::Outcome(Outcome::SessionEnded));
+            return Err(Outcome::SessionEnded);
         }
         let mut abandon = Abandon {
             handle: self,
@@ -312,7 +352,7 @@ impl Handle {
         let received = receiver.await;
         abandon.over = true;
         // The thread has gone without an answer: nobody knows.
-        received.map_err(|_| Ended::Outcome(Outcome::Unknown))
+        received.map_err(|_| Outcome::Unknown)
     }
 
     fn next_id(&self) -> CallId {
@@ -332,24 +372,23 @@ pub(crate) struct Hold {
 
 impl Hold {
     /// Releases the lock and waits until the cell has confirmed it.
-    pub(crate) async fn release(mut self) -> Ended {
+    pub(crate) async fn release(mut self) -> Outcome {
         self.released = true;
         let (sender, receiver) = oneshot::channel();
-        let limit = self.handle.call_timeout;
-        self.submit(Some(clock::now().after(limit)), Reply::Caller(sender));
+        self.submit(self.handle.patience(), Reply::Caller(sender));
         let received = receiver.await;
-        received.unwrap_or(Ended::Outcome(Outcome::Unknown))
+        received.unwrap_or(Outcome::Unknown)
     }
 
     /// Needs no permit: a lock can always be released.
-    fn submit(&self, deadline: Option<Moment>, reply: Reply) {
+    fn submit(&self, patience: Patience, reply: Reply) {
         let _ = self.handle.commands.send(Command::Call {
             id: self.handle.next_id(),
             call: Call::Release {
                 path: self.path.clone(),
                 number: self.number,
             },
-            deadline,
+            patience,
             reply,
             permit: None,
         });
@@ -359,7 +398,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.released {
-            self.submit(None, Reply::Nobody);
+            self.submit(Patience::FOR_EVER, Reply::Nobody);
         }
     }
 }

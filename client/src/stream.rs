@@ -39,6 +39,11 @@ impl StreamError {
             reason: reason.to_string(),
         }
     }
+
+    /// Returns the reason without the address.
+    pub(crate) fn into_reason(self) -> String {
+        self.reason
+    }
 }
 
 /// Connects to a replica.

@@ -4,4 +4,5 @@ mod endpoints;
 mod fake;
 mod locks;
 mod nodes;
+mod outages;
 mod sessions;

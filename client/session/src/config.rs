@@ -11,6 +11,9 @@ pub struct SessionConfig {
     pub lease_ms: u64,
     /// How long jeopardy may last, in milliseconds.
     pub grace_ms: u64,
+    /// After how long without a replica that can be used the cell counts as unreachable, in
+    /// milliseconds.
+    pub unreachable_after_ms: u64,
     /// Who this is, for people to read.
     pub metadata: SessionMetadata,
     /// 128 random bits, another for every session.
@@ -31,6 +34,7 @@ impl SessionConfig {
             endpoints,
             lease_ms: limits::LEASE_MS_DEFAULT,
             grace_ms: limits::GRACE_MS_DEFAULT,
+            unreachable_after_ms: limits::UNREACHABLE_AFTER_MS_DEFAULT,
             metadata: SessionMetadata::default(),
             nonce,
             seed,

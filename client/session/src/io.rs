@@ -4,6 +4,8 @@
 //! [`Session::poll`](crate::Session::poll) until it has nothing more, then wait for the next input
 //! or until [`Session::next_wake`](crate::Session::next_wake), when [`Input::Tick`] is due.
 
+use crate::circuit::{Trouble, Unreachable};
+use crate::patience::Patience;
 use cotter_types::{
     Acquire, ClientFrame, Mutation, Notice, Query, QueryResponse, Refusal, RequestNumber, Response,
     ServerFrame, SessionId,
@@ -47,6 +49,8 @@ pub enum Input {
         id: CallId,
         /// What it wants.
         call: Call,
+        /// How long it may take.
+        patience: Patience,
     },
     /// The application has lost interest in a call. An acquire is then cancelled in the cell, until
     /// the cell has confirmed it; anything else is only not reported.
@@ -94,6 +98,16 @@ pub enum Outcome {
     Unknown,
     /// The session has ended, and this was never sent.
     SessionEnded,
+    /// No answer came before the call's deadline. An acquire is cancelled in the cell, as if it had
+    /// been abandoned; a release and a close are still done.
+    TimedOut {
+        /// Whether it was ever sent. If not, it has not happened, and never will; a mutation that was
+        /// sent may have been done, or may yet be.
+        sent: bool,
+    },
+    /// No replica could be used for too long. Nothing was done: this was never sent, or it is a query
+    /// or an acquire, which is then cancelled. A release and a close are still done.
+    Unreachable(Box<Unreachable>),
 }
 
 /// What the client may believe of its session.
@@ -146,4 +160,11 @@ pub enum Output {
     },
     /// The master says something.
     Notice(Notice),
+    /// What went wrong at the endpoints since the master last answered has changed.
+    Troubles(Vec<Trouble>),
+    /// No replica could be used for too long. Calls that would only wait fail at once, until
+    /// [`Output::Reachable`].
+    Unreachable(Unreachable),
+    /// The master answers again.
+    Reachable,
 }

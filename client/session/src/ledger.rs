@@ -9,8 +9,9 @@
 
 use crate::io::{CallId, Outcome};
 use cotter_types::{
-    Acknowledged, Mutation, Refusal, RequestNumber, Response,
+    Acknowledged, Mutation, Refusal, RequestNumber, Response, Wait,
     limits::{ACKNOWLEDGED_RANGES_MAX, OUTCOMES_PER_SESSION_MAX},
+    mutation,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -196,6 +197,19 @@ impl Ledger {
         })
     }
 
+    /// Tells whether a call may still come to something that is not known yet: it was sent, and is
+    /// more than an acquire that does not wait, which can as well be made anew.
+    pub(crate) fn is_worth_waiting(&self, call: CallId) -> bool {
+        let Some(Place::Numbered(number)) = self.calls.get(&call) else {
+            return false;
+        };
+        let pending = self.pending.get(number).filter(|pending| pending.sent);
+        pending.is_some_and(|pending| match &pending.mutation {
+            Mutation::Acquire(acquire) => acquire.wait != Wait::No,
+            _ => true,
+        })
+    }
+
     /// A mutation was done. While the session is not safe, a granted lock is kept back.
     pub(crate) fn done(
         &mut self,
@@ -300,7 +314,9 @@ impl Ledger {
         if is_ending(&pending.mutation) {
             return;
         }
-        if !pending.sent {
+        let forgotten = matches!(pending.mutation, Mutation::Acquire(_))
+            && mutation::active(mutation::Mutation::GivenUpAcquireForgotten);
+        if !pending.sent || forgotten {
             // Nothing happened, and nothing will. The number stays unused.
             self.forget(number);
             self.admit();

@@ -17,14 +17,18 @@
 //! | `search` | where to look for the master, and when |
 //! | `ledger` | mutations: numbers, the window, what is answered, what is acknowledged |
 //! | `queries` | queries that are not answered yet |
+//! | `patience` | how long each call may take |
+//! | `circuit` | whether the cell can be reached at all |
 //!
 //! The numbered invariants stand at the head of `session`.
 
 mod belief;
+mod circuit;
 mod config;
 mod connection;
 mod io;
 mod ledger;
+mod patience;
 mod queries;
 mod random;
 mod search;
@@ -33,7 +37,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use circuit::{Circuit, Trouble, Unreachable};
 pub use config::SessionConfig;
 pub use io::{Call, CallId, ConnectionId, Input, Outcome, Output, State};
+pub use patience::Patience;
 pub use search::{MasterSearch, Verdict};
 pub use session::Session;

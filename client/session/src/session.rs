@@ -17,16 +17,23 @@
 //! - **I-SESSION-7** A frame of a connection that was left changes nothing.
 //! - **I-SESSION-8** A granted lock is reported only while the session is Safe.
 //! - **I-SESSION-9** A state that is an end stays.
+//! - **I-SESSION-10** No call outlives its deadline.
+//! - **I-SESSION-11** A mutation that was sent, other than an acquire, is never said not to have
+//!   happened (by construction: the ledger knows whether it was sent).
+//! - **I-SESSION-12** The cell counts as usable exactly while the session is attached.
 
 mod due;
 mod frames;
 mod links;
+mod outages;
 
 use crate::belief::Belief;
+use crate::circuit::Circuit;
 use crate::config::SessionConfig;
 use crate::connection::Connection;
 use crate::io::{Call, CallId, ConnectionId, Input, Outcome, Output, State};
 use crate::ledger::{Finished, Ledger};
+use crate::patience::Deadlines;
 use crate::queries::Queries;
 use crate::search::MasterSearch;
 use cotter_types::{Moment, Mutation, Refusal, RequestNumber, SessionId};
@@ -83,6 +90,8 @@ pub struct Session {
     jeopardy_since: Moment,
     ledger: Ledger,
     queries: Queries,
+    deadlines: Deadlines,
+    circuit: Circuit,
     again: BTreeSet<(Moment, Again)>,
     closing: bool,
     refusal: Option<Refusal>,
@@ -96,6 +105,8 @@ impl Session {
     #[must_use]
     pub fn new(config: SessionConfig, now: Moment) -> Self {
         let search = MasterSearch::new(config.endpoints.clone(), config.cell, config.seed);
+        let mut circuit = Circuit::new(Duration::from_millis(config.unreachable_after_ms));
+        circuit.lost(now);
         let mut session = Self {
             config,
             search,
@@ -108,6 +119,8 @@ impl Session {
             jeopardy_since: now,
             ledger: Ledger::default(),
             queries: Queries::default(),
+            deadlines: Deadlines::default(),
+            circuit,
             again: BTreeSet::new(),
             closing: false,
             refusal: None,
@@ -121,10 +134,12 @@ impl Session {
 
     /// Takes an input. `now` must not run backwards.
     pub fn handle(&mut self, now: Moment, input: Input) {
-        if now.since(self.wake) > OWN_PAUSE
-            && let Some(connection) = &mut self.connection
-        {
-            connection.forgive(now);
+        let late = now.since(self.wake);
+        if late > OWN_PAUSE {
+            self.circuit.forgive(late);
+            if let Some(connection) = &mut self.connection {
+                connection.forgive(now);
+            }
         }
         // First what the clock says, so that a client that stood still believes nothing else before
         // it has noticed that its time is up.
@@ -220,17 +235,16 @@ impl Session {
         match input {
             Input::Tick => {}
             Input::Connected { connection } => self.connected(now, connection),
-            Input::Disconnected { connection, .. } => self.disconnected(now, connection),
+            Input::Disconnected { connection, reason } => {
+                self.disconnected(now, connection, &reason);
+            }
             Input::Frame { connection, frame } => {
                 if self.is_present(connection) {
                     self.frame(now, frame);
                 }
             }
-            Input::Call { id, call } => self.call(id, call),
-            Input::Abandon { id } => {
-                self.ledger.abandon(id);
-                self.queries.abandon(id);
-            }
+            Input::Call { id, call, patience } => self.begin(now, id, call, patience),
+            Input::Abandon { id } => self.abandon(id),
         }
     }
 
@@ -270,6 +284,7 @@ impl Session {
     }
 
     fn complete(&mut self, (id, outcome): Finished) {
+        self.deadlines.over(id);
         self.outputs.push_back(Output::Complete { id, outcome });
     }
 
@@ -372,6 +387,16 @@ impl Session {
         }
         if self.is_over() && self.ledger.is_outstanding() {
             return Err("I-SESSION-9: a call outlived the session");
+        }
+        if self.deadlines.next() <= now {
+            return Err("I-SESSION-10: a call outlived its deadline");
+        }
+        let attached = self
+            .connection
+            .as_ref()
+            .is_some_and(Connection::is_attached);
+        if !self.is_over() && self.circuit.is_usable() != attached {
+            return Err("I-SESSION-12: usable and attached are not the same");
         }
         self.ledger.check()
     }

@@ -4,5 +4,7 @@ mod failover;
 mod jitter;
 mod leases;
 mod numbers;
+mod outages;
+mod outages_by_chance;
 mod requests;
 mod script;

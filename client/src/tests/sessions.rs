@@ -119,13 +119,10 @@ async fn without_a_master_connecting_ends_and_says_what_it_met() {
     drop(listener);
     let builder = Client::builder().endpoints([address.clone()]);
     let client = builder.call_timeout(Duration::from_millis(300)).connect();
-    let Err(ConnectError::TimedOut {
-        last: Some(last), ..
-    }) = client.await
-    else {
+    let Err(error @ ConnectError::TimedOut { .. }) = client.await else {
         panic!("there is nobody")
     };
-    assert!(last.contains(&address), "{last}");
+    assert!(error.to_string().contains(&address), "{error}");
 }
 
 #[tokio::test]

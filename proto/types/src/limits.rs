@@ -50,6 +50,10 @@ pub const LEASE_MS_MAX: u64 = 120_000;
 pub const LEASE_MS_DEFAULT: u64 = 12_000;
 /// Grace period of a client in jeopardy when it does not say, in milliseconds.
 pub const GRACE_MS_DEFAULT: u64 = 45_000;
+/// After how long without a replica that can be used a cell counts as unreachable when the client
+/// does not say, in milliseconds: well above a failover, and below the lease, so that the application
+/// is told before it is in jeopardy.
+pub const UNREACHABLE_AFTER_MS_DEFAULT: u64 = 5_000;
 /// Bound for the drift between two clocks' rates, in parts per thousand: what a client takes off
 /// its lease, and what a candidate for mastership adds to its wait.
 pub const CLOCK_DRIFT_PER_MILLE: u64 = 10;
@@ -111,6 +115,7 @@ pub const TOKEN_LIMIT: u64 = 1 << 53;
 pub const REPLICAS_MAX: usize = 5;
 
 const _: () = assert!(NAME_BYTES_MAX < PATH_BYTES_MAX);
+const _: () = assert!(UNREACHABLE_AFTER_MS_DEFAULT < LEASE_MS_DEFAULT);
 const _: () = assert!(LEASE_MS_MIN < LEASE_MS_DEFAULT && LEASE_MS_DEFAULT < LEASE_MS_MAX);
 const _: () = assert!(CONTENTS_BYTES_MAX + PATH_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX + CONTENTS_BYTES_MAX < FRAME_BYTES_MAX);

@@ -22,6 +22,9 @@ impl Session {
             }) if now >= *until => self.connect_next(now),
             _ => {}
         }
+        self.break_circuit(now);
+        // What is given up is not sent any more; the cancels that follow from it are.
+        self.give_up(now);
         self.ask(now);
         self.flush(now);
         self.keep_alive(now);
@@ -40,13 +43,20 @@ impl Session {
             return;
         };
         let silent = connection.silent_since;
-        let attaching = connection.asked_since();
-        if silent.is_none_or(|since| now < since.after(SILENCE))
-            && attaching.is_none_or(|since| now < since.after(ATTACHING_MAX))
-        {
+        let silent = silent.filter(|since| now >= since.after(SILENCE));
+        let asked = connection.asked_since();
+        if silent.is_none() && asked.is_none_or(|since| now < since.after(ATTACHING_MAX)) {
             return;
         }
-        if let Some(left) = self.leave() {
+        let problem = match (&connection.stage, silent) {
+            (Stage::Connecting, _) => "connecting took too long",
+            (_, Some(_)) => "no answer",
+            (_, None) => "the master does not take the session up",
+        };
+        // Nobody could be used since then; that it is noticed only now changes nothing.
+        self.circuit.lost(silent.unwrap_or(now));
+        self.trouble_here(now, problem);
+        if let Some(left) = self.leave(now) {
             self.search.unreachable(now, &left.address);
         }
         // The time that it took was wait enough.
@@ -167,6 +177,9 @@ impl Session {
             State::Jeopardy => self.grace_end(),
             State::Opening | State::Expired | State::Closed | State::Failed => Moment::NEVER,
         };
+        let clock = clock
+            .min(self.deadlines.next())
+            .min(self.circuit.opens_at());
         let Some(connection) = &self.connection else {
             return clock.min(self.connect_at);
         };

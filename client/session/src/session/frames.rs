@@ -13,7 +13,14 @@ impl Session {
     pub(super) fn frame(&mut self, now: Moment, frame: ServerFrame) {
         match frame {
             ServerFrame::Welcome(welcome) => self.welcome(now, &welcome),
-            ServerFrame::GoAway { retry_after_ms, .. } => self.go_away(now, retry_after_ms),
+            ServerFrame::GoAway {
+                retry_after_ms,
+                reason,
+                ..
+            } => {
+                self.trouble_here(now, &reason);
+                self.go_away(now, retry_after_ms);
+            }
             // Only a master speaks of sessions.
             _ if self.attachment().is_none() => {}
             frame => {
@@ -109,6 +116,7 @@ impl Session {
         }
         self.belief.granted(lease_ms);
         self.belief.confirmed(sent, now);
+        self.in_touch();
     }
 
     /// `Open` or `Attach` was answered with no.
@@ -133,14 +141,23 @@ impl Session {
                 if let Some(attachment) = self.attachment() {
                     attachment.detached(now.after(delay));
                 }
+                // It has answered, if only with "later".
+                self.in_touch();
+                self.circuit.lost(now);
             }
             // A refusal that does not say that the session is gone (this stream is full, say), or an
             // answer that makes no sense here: another replica or another moment may do.
-            (Answer::Refused(_), Life::Born(_)) | (Answer::Done(_), _) => {
-                let delay = self.search.backoff();
-                self.retreat(now, delay);
+            (Answer::Refused(refusal), Life::Born(_)) => {
+                self.retreat_from(now, &refusal.to_string());
             }
+            (Answer::Done(_), _) => self.retreat_from(now, "its answer makes no sense"),
         }
+    }
+
+    fn retreat_from(&mut self, now: Moment, problem: &str) {
+        self.trouble_here(now, problem);
+        let delay = self.search.backoff();
+        self.retreat(now, delay);
     }
 
     fn answer(&mut self, now: Moment, number: RequestNumber, answer: Answer) {

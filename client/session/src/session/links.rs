@@ -9,7 +9,7 @@ use std::time::Duration;
 
 impl Session {
     pub(super) fn connect(&mut self, now: Moment, address: String) {
-        self.leave();
+        self.leave(now);
         self.last_connection += 1;
         let id = ConnectionId(self.last_connection);
         self.connection = Some(Connection::new(id, address.clone(), now));
@@ -20,13 +20,14 @@ impl Session {
     }
 
     /// Forgets the present connection, and what was sent on it counts as not sent.
-    pub(super) fn leave(&mut self) -> Option<Connection> {
-        self.all_again();
+    pub(super) fn leave(&mut self, now: Moment) -> Option<Connection> {
+        self.all_again(now);
         self.connection.take()
     }
 
     /// Counts everything that is not answered as not sent: whoever had it has forgotten it.
-    pub(super) fn all_again(&mut self) {
+    pub(super) fn all_again(&mut self, now: Moment) {
+        self.circuit.lost(now);
         self.again.clear();
         self.ledger.all_again();
         self.queries.all_again();
@@ -35,7 +36,11 @@ impl Session {
     /// Stays with a replica that is not the master, for as long as the next is not due: it says so
     /// when that changes.
     pub(super) fn listen(&mut self, now: Moment, patience: Duration) {
-        self.all_again();
+        self.trouble_here(
+            now,
+            "it is not the master, and knows of none that can be reached",
+        );
+        self.all_again(now);
         if let Some(present) = &mut self.connection {
             let until = now.after(patience);
             present.stage = Stage::Listening { until };
@@ -44,7 +49,7 @@ impl Session {
 
     /// Leaves the present connection and tries the next replica after `delay`.
     pub(super) fn retreat(&mut self, now: Moment, delay: Duration) {
-        self.leave();
+        self.leave(now);
         self.connect_at = now.after(delay);
         self.outputs.push_back(Output::Disconnect);
     }
@@ -66,11 +71,12 @@ impl Session {
         }));
     }
 
-    pub(super) fn disconnected(&mut self, now: Moment, connection: ConnectionId) {
+    pub(super) fn disconnected(&mut self, now: Moment, connection: ConnectionId, reason: &str) {
         if !self.is_present(connection) {
             return;
         }
-        if let Some(left) = self.leave()
+        self.trouble_here(now, reason);
+        if let Some(left) = self.leave(now)
             && matches!(left.stage, Stage::Connecting | Stage::Greeting)
         {
             self.search.unreachable(now, &left.address);
@@ -91,12 +97,15 @@ impl Session {
                 let attachment = present.attachment();
                 if attachment.is_none_or(|known| known.epoch != welcome.epoch) {
                     present.stage = Stage::Master(Attachment::new(welcome.epoch, now));
-                    self.all_again();
+                    self.all_again(now);
                 }
             }
             Verdict::Elsewhere(address) => self.connect(now, address),
             Verdict::Listen(patience) => self.listen(now, patience),
-            Verdict::OtherCell(delay) => self.retreat(now, delay),
+            Verdict::OtherCell(delay) => {
+                self.trouble_here(now, "it belongs to another cell");
+                self.retreat(now, delay);
+            }
         }
         if let Some(present) = &mut self.connection {
             present.heard(now);
@@ -106,7 +115,9 @@ impl Session {
     /// Asks for attachment again, later.
     pub(super) fn detach(&mut self, now: Moment) {
         let delay = self.search.jittered(RETRY_MS);
-        self.all_again();
+        // It is the master that says so.
+        self.in_touch();
+        self.all_again(now);
         let attachment = self.connection.as_mut().and_then(Connection::attachment);
         if let Some(attachment) = attachment {
             attachment.detached(now.after(delay));

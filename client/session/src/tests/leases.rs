@@ -192,7 +192,7 @@ fn jeopardy_ends_when_the_cell_still_knows_the_session() {
     script.greeted_by_master(4);
     script.forget();
     script.frame(attached());
-    script.expect(&["state Safe"]);
+    script.expect(&["reachable", "state Safe"]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Plays a session against a script and writes down what it says.
 
-use crate::{Call, CallId, ConnectionId, Input, Outcome, Output, Session, SessionConfig, State};
+use crate::{
+    Call, CallId, ConnectionId, Input, Outcome, Output, Patience, Session, SessionConfig, State,
+};
 use cotter_types::{
     Acquire, Answer, CellId, ClientFrame, Epoch, FencingToken, Instance, LockMode, Moment,
     Mutation, Nonce, Notice, Path, Query, ReplicaId, RequestNumber, Response, Sequencer,
@@ -27,6 +29,8 @@ pub(super) struct Script {
     pub(super) show_keepalives: bool,
     pub(super) last_keepalive: u64,
     pub(super) last_query: u64,
+    /// What the session has said last of what went wrong.
+    pub(super) troubles: Vec<String>,
 }
 
 impl Script {
@@ -47,6 +51,7 @@ impl Script {
             show_keepalives: false,
             last_keepalive: 0,
             last_query: 0,
+            troubles: Vec::new(),
         };
         script.listen();
         script
@@ -98,9 +103,21 @@ impl Script {
     }
 
     pub(super) fn call(&mut self, id: u64, call: Call) {
+        self.call_with(id, call, Patience::FOR_EVER);
+    }
+
+    /// Calls with a deadline in so many milliseconds, and no patience with a cell that is
+    /// unreachable.
+    pub(super) fn call_for(&mut self, id: u64, call: Call, ms: u64) {
+        let deadline = self.now.after(Duration::from_millis(ms));
+        self.call_with(id, call, Patience::until(deadline));
+    }
+
+    pub(super) fn call_with(&mut self, id: u64, call: Call, patience: Patience) {
         self.feed(Input::Call {
             id: CallId(id),
             call,
+            patience,
         });
     }
 
@@ -162,6 +179,10 @@ impl Script {
                     }
                 }
                 Output::Send(ClientFrame::Query { id, .. }) => self.last_query = *id,
+                Output::Troubles(troubles) => {
+                    self.troubles = troubles.iter().map(ToString::to_string).collect();
+                    continue;
+                }
                 _ => {}
             }
             self.said.push(written(&output));
@@ -237,6 +258,9 @@ fn written(output: &Output) -> String {
                 Outcome::Refused(refusal) => format!("refused: {refusal}"),
                 Outcome::Unknown => "unknown".to_owned(),
                 Outcome::SessionEnded => "session ended".to_owned(),
+                Outcome::TimedOut { sent: true } => "timed out".to_owned(),
+                Outcome::TimedOut { sent: false } => "timed out, never sent".to_owned(),
+                Outcome::Unreachable(_) => "unreachable".to_owned(),
             };
             format!("call {}: {what}", id.0)
         }
@@ -245,6 +269,9 @@ fn written(output: &Output) -> String {
         Output::Notice(Notice::Conflict {
             number, waiters, ..
         }) => format!("conflict on {number}: {waiters}"),
+        Output::Troubles(troubles) => format!("{} troubles", troubles.len()),
+        Output::Unreachable(_) => "unreachable".to_owned(),
+        Output::Reachable => "reachable".to_owned(),
     }
 }
 
