@@ -5,6 +5,7 @@ use crate::lock::schedule::OnLost;
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use cotter_client::{CALL_TIMEOUT_DEFAULT, UNREACHABLE_AFTER_DEFAULT};
 use cotter_types::Path;
 use cotter_types::limits::{
     LABEL_BYTES_MAX, LEASE_MS_MAX, LEASE_MS_MIN, LOCK_DELAY_MS_MAX, TTL_MS_MAX, TTL_MS_MIN,
@@ -78,6 +79,11 @@ signalled, and the lock is not released before it ends by itself, though it may 
 promised when the whole machine stands still: have stores check COTTER_TOKEN. A job stopped with
 Ctrl-Z for longer than its lease loses the lock, and the command is killed.
 
+When the cell cannot be reached, that is said on standard error, and again when it can. At the start
+it is given --timeout to answer (30 seconds, or as long as --wait if that is less, but at least 2; 5
+with --nonblock). A wait that has begun goes on through an outage: for ever without --wait, even if
+the session is lost meanwhile, but then at the end of the queue.
+
 Exit status: that of the command, 128+n if signal n killed it, 126 and 127 if it could not be
 executed or found; otherwise
   64  the command line makes no sense
@@ -121,10 +127,23 @@ pub(crate) struct Common {
     /// Tables for people, JSON for programs, or plain: tab-separated without a head
     #[arg(short, long, global = true, value_enum, default_value = "table")]
     pub(crate) output: Format,
-    /// Give up on the cell after so long, more than 0; waiting for a lock does not count
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = positive_seconds,
-          default_value = "30")]
-    pub(crate) timeout: Duration,
+    /// Give up on the cell after so long, more than 0; waiting for a lock does not count; without it 30,
+    /// and 5 when no replica can be reached
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = positive_seconds)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Common {
+    /// Returns how long a call may take.
+    pub(crate) fn call_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(CALL_TIMEOUT_DEFAULT)
+    }
+
+    /// Returns for how long no replica must be of use before the cell counts as unreachable. Who says
+    /// how long it may take has that patience with an outage, too.
+    pub(crate) fn unreachable_after(&self) -> Duration {
+        self.timeout.unwrap_or(UNREACHABLE_AFTER_DEFAULT)
+    }
 }
 
 /// The verbs.

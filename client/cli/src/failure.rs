@@ -104,7 +104,7 @@ impl From<ConnectError> for Failure {
         let status = match &error {
             ConnectError::Refused(refusal) => refusal_status(refusal),
             ConnectError::NoEndpoints | ConnectError::InvalidEndpoint { .. } => USAGE,
-            ConnectError::TimedOut { .. } => {
+            ConnectError::Unreachable(_) | ConnectError::TimedOut { .. } => {
                 return Self::new(UNAVAILABLE, format!("{error}{HINT}"));
             }
             _ => SOFTWARE,
@@ -118,7 +118,7 @@ impl From<QueryError> for Failure {
         let status = match &error {
             QueryError::Refused(refusal) => refusal_status(refusal),
             QueryError::Path(_) => USAGE,
-            QueryError::TimedOut { .. } => {
+            QueryError::Unreachable(_) | QueryError::TimedOut { .. } => {
                 return Self::new(UNAVAILABLE, format!("{error}{HINT}"));
             }
             QueryError::SessionEnded => LOST,
@@ -132,7 +132,9 @@ impl From<ChangeError> for Failure {
     fn from(error: ChangeError) -> Self {
         let status = match &error {
             ChangeError::Refused(refusal) => refusal_status(refusal),
-            ChangeError::NotSent(_) | ChangeError::Unknown(_) => UNAVAILABLE,
+            ChangeError::NotSent(_) | ChangeError::Unreachable(_) | ChangeError::Unknown(_) => {
+                UNAVAILABLE
+            }
             _ => SOFTWARE,
         };
         Self::new(status, error.to_string())
@@ -144,7 +146,7 @@ impl From<AcquireError> for Failure {
         let status = match &error {
             AcquireError::NotAcquired(_) => NOT_ACQUIRED,
             AcquireError::Refused(refusal) => refusal_status(refusal),
-            AcquireError::TimedOut => UNAVAILABLE,
+            AcquireError::TimedOut | AcquireError::Unreachable(_) => UNAVAILABLE,
             AcquireError::SessionEnded => LOST,
             _ => SOFTWARE,
         };

@@ -131,7 +131,9 @@ pub(super) async fn run(arguments: &PairsArgs, common: &Common) -> Result<u8, Fa
                 };
                 running.spawn_local(worker.work());
             }
-            stopwatch.wait(running, common.timeout, &mut signals).await
+            stopwatch
+                .wait(running, common.call_timeout(), &mut signals)
+                .await
         })
         .await;
     let streams = ground.clients.len();

@@ -55,7 +55,9 @@ pub(super) async fn run(arguments: &ReadsArgs, common: &Common) -> Result<u8, Fa
                 let (path, tally) = (path.clone(), Rc::clone(&tally));
                 running.spawn_local(read(client, path, stopwatch.clone(), tally));
             }
-            stopwatch.wait(running, common.timeout, &mut signals).await
+            stopwatch
+                .wait(running, common.call_timeout(), &mut signals)
+                .await
         })
         .await;
     let streams = ground.clients.len();

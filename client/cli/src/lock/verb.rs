@@ -1,4 +1,4 @@
-//! The verb `cotter lock` itself: session, lock, command, release.
+//! The verb `cotter lock` itself: lock, command, release.
 //!
 //! Every way out of here passes the release or the close of the session, so that an interrupted
 //! `cotter lock` leaves nothing behind; and the lock is released only when nobody of the command's
@@ -8,25 +8,22 @@ use super::keeper::KeeperSettings;
 use super::schedule::{OnLost, Schedule};
 use super::signals::Signals;
 use super::supervisor::{KeeperProcess, Loss, Report, supervise};
-use super::{narrator, terminal};
+use super::terminal;
+use super::wait::{self, Waited};
 use crate::args::{Common, LockArgs};
 use crate::clock;
 use crate::failure::{self, Failure};
 use crate::output::{Format, show_json, write_out};
 use crate::verbs;
-use cotter_client::{
-    AcquireError, Client, Guard, Lifetime, Lost, Moment, PathError, Refusal, ReleaseError, Wait,
-};
+use cotter_client::{Client, Guard, Lost, Moment, ReleaseError};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Connecting may take so long however short `--wait` is: a failover must not look like an outage.
-const CONNECT_MIN: Duration = Duration::from_secs(2);
 /// How long an interrupted command line tries to leave nothing behind.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Runs the verb, and returns the exit status.
 pub(crate) async fn run(arguments: &LockArgs, common: &Common) -> Result<u8, Failure> {
@@ -38,26 +35,9 @@ pub(crate) async fn run(arguments: &LockArgs, common: &Common) -> Result<u8, Fai
         Failure::new(failure::SOFTWARE, format!("cannot catch signals: {error}"))
     })?;
 
-    let begun = Instant::now();
-    let client = tokio::select! {
-        client = connect(arguments, common) => client?,
-        signal = interrupted(&mut signals) => return Ok(128 + signal_number(signal)),
-    };
-    let acquired = tokio::select! {
-        acquired = acquire(&client, arguments, common, begun) => acquired,
-        signal = interrupted(&mut signals) => {
-            // The wait is cancelled by now; closing the session makes sure that the cell knows it
-            // before this process, and with it the session's thread, is gone.
-            let _ = tokio::time::timeout(FAREWELL, verbs::nodes::finish(client)).await;
-            return Ok(128 + signal_number(signal));
-        }
-    };
-    let guard = match acquired {
-        Ok(guard) => guard,
-        Err(error) => {
-            let _ = tokio::time::timeout(FAREWELL, verbs::nodes::finish(client)).await;
-            return not_acquired(arguments, error);
-        }
+    let (client, guard) = match wait::for_lock(arguments, common, &mut signals).await? {
+        Waited::Held(client, guard) => (client, *guard),
+        Waited::Over(status) => return Ok(status),
     };
     let outcome = if arguments.command.is_empty() {
         hold(&guard, common, &mut signals).await
@@ -68,115 +48,14 @@ pub(crate) async fn run(arguments: &LockArgs, common: &Common) -> Result<u8, Fai
     outcome
 }
 
-/// Opens a session.
-async fn connect(arguments: &LockArgs, common: &Common) -> Result<Client, Failure> {
-    let connecting = verbs::builder(common)
-        .name(session_name(arguments))
-        .lease(arguments.lease)
-        .connect();
-    let Some(wait) = arguments.wait.filter(|wait| !wait.is_zero()) else {
-        return Ok(connecting.await?);
-    };
-    let limit = wait.max(CONNECT_MIN);
-    match tokio::time::timeout(limit, connecting).await {
-        Ok(client) => Ok(client?),
-        Err(_) => Err(Failure::new(
-            failure::UNAVAILABLE,
-            format!(
-                "no master of the cell was reached within {} s",
-                limit.as_secs_f64()
-            ),
-        )),
-    }
-}
-
-/// Acquires the lock. Dropping this cancels it.
-async fn acquire(
-    client: &Client,
-    arguments: &LockArgs,
-    common: &Common,
-    begun: Instant,
-) -> Result<Guard, AcquireError> {
-    let wait = match (arguments.nonblock, arguments.wait) {
-        (true, _) | (_, Some(Duration::ZERO)) => Wait::No,
-        (false, None) => Wait::Forever,
-        (false, Some(limit)) => {
-            let left = limit.saturating_sub(begun.elapsed());
-            Wait::Ms(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
-        }
-    };
-    let lifetime = if arguments.temporary {
-        Lifetime::Ephemeral
-    } else {
-        Lifetime::Permanent
-    };
-    let invalid = |error: PathError| {
-        let what = error.to_string();
-        AcquireError::Refused(Refusal::Invalid { what })
-    };
-    let mut request = client
-        .lock(arguments.path.as_str())
-        .map_err(invalid)?
-        .wait(wait)
-        .lock_delay(arguments.lock_delay)
-        .create(Some(lifetime));
-    if arguments.shared {
-        request = request.shared();
-    }
-    let telling = narrator::tell_while_waiting(arguments, common, client.session_id());
-    let guard = tokio::select! {
-        acquired = request.acquire() => acquired?,
-        never = telling => match never {},
-    };
-    if arguments.verbose {
-        eprintln!(
-            "cotter: acquired {} with token {} after {:.3} s",
-            arguments.path,
-            guard.token(),
-            begun.elapsed().as_secs_f64()
-        );
-    }
-    Ok(guard)
-}
-
-/// Names the session after the command, unless the user has.
-fn session_name(arguments: &LockArgs) -> String {
-    if let Some(name) = &arguments.name {
-        return name.clone();
-    }
-    let program = arguments.command.first().map(Path::new);
-    let name = program.and_then(Path::file_name);
-    name.map_or_else(
-        || "cotter lock".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    )
-}
-
 /// Waits for a signal that ends the wait for the lock. A stop from the terminal only pauses it.
-async fn interrupted(signals: &mut Signals) -> Signal {
+pub(super) async fn interrupted(signals: &mut Signals) -> Signal {
     loop {
         match signals.next().await {
             Signal::SIGTSTP => terminal::pause(false),
             Signal::SIGWINCH | Signal::SIGUSR1 | Signal::SIGUSR2 => {}
             signal => return signal,
         }
-    }
-}
-
-/// Tells why the lock was not acquired, as `flock` does: without words, unless asked for.
-fn not_acquired(arguments: &LockArgs, error: AcquireError) -> Result<u8, Failure> {
-    match error {
-        AcquireError::NotAcquired(refusal) => {
-            if arguments.verbose {
-                eprintln!("cotter: {refusal}");
-            }
-            Ok(arguments.conflict_exit_code)
-        }
-        AcquireError::SessionEnded => Err(Failure::new(
-            failure::UNAVAILABLE,
-            format!("the session ended while waiting for {}", arguments.path),
-        )),
-        error => Err(error.into()),
     }
 }
 
@@ -302,9 +181,11 @@ fn judged(arguments: &LockArgs, report: Report) -> Result<u8, Failure> {
 /// not tried for longer than that; a lock that may be lost already is not worth a long wait.
 async fn release(arguments: &LockArgs, common: &Common, client: Client, guard: Guard) {
     let limit = match guard.sequencer() {
-        Ok(_) => common.timeout.min(arguments.lease),
+        Ok(_) => common.call_timeout().min(arguments.lease),
         Err(_) => FAREWELL,
     };
+    // An outage may be over before that.
+    let guard = guard.without_call_timeout();
     let trouble = match tokio::time::timeout(limit, guard.release()).await {
         Ok(Ok(()) | Err(ReleaseError::SessionEnded)) => None,
         Ok(Err(error)) => Some(error.to_string()),
@@ -319,6 +200,6 @@ async fn release(arguments: &LockArgs, common: &Common, client: Client, guard: G
     let _ = tokio::time::timeout(FAREWELL, verbs::nodes::finish(client)).await;
 }
 
-fn signal_number(signal: Signal) -> u8 {
+pub(super) fn signal_number(signal: Signal) -> u8 {
     u8::try_from(signal as i32).unwrap_or(0)
 }

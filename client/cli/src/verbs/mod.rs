@@ -15,7 +15,8 @@ pub(crate) fn builder(common: &Common) -> ClientBuilder {
     let endpoints = common.endpoints.iter().map(|text| text.trim());
     Client::builder()
         .endpoints(endpoints.filter(|text| !text.is_empty()))
-        .call_timeout(common.timeout)
+        .call_timeout(common.call_timeout())
+        .unreachable_after(common.unreachable_after())
 }
 
 /// Returns what can look without a session.
