@@ -40,11 +40,13 @@ pub enum Mutation {
     LockDelayForgotten,
     /// Every message leaves before the flush, not only what a leader tells its followers to accept.
     EverythingLeavesEarly,
+    /// A client that gives up an acquire forgets it instead of cancelling it in the cell.
+    GivenUpAcquireForgotten,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NoFlushBeforeSend,
         Self::MessagesTakenOncePerTurn,
         Self::AnswerBeforeApply,
@@ -62,6 +64,7 @@ impl Mutation {
         Self::NoLeaseExtensionAtTakeOver,
         Self::LockDelayForgotten,
         Self::EverythingLeavesEarly,
+        Self::GivenUpAcquireForgotten,
     ];
 }
 

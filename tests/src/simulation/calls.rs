@@ -8,7 +8,7 @@ use super::network::Parcel;
 use super::program::Deed;
 use super::world::{Checkers, Event, World};
 use crate::checkers::{Belief, Verdict, Violation};
-use cotter_session::{Call, CallId, Input, Outcome, State};
+use cotter_session::{Call, CallId, Input, Outcome, Patience, State};
 use cotter_types::{Moment, Mutation, Response};
 
 impl World {
@@ -23,6 +23,15 @@ impl World {
             return Ok(());
         };
         self.tally.completed += 1;
+        match outcome {
+            Outcome::TimedOut { .. } => self.tally.timed_out += 1,
+            Outcome::Unreachable(_) => self.tally.failed_fast += 1,
+            Outcome::Done { .. }
+            | Outcome::Found(_)
+            | Outcome::Refused(_)
+            | Outcome::Unknown
+            | Outcome::SessionEnded => {}
+        }
         let session = process.session.id();
         if let (Some(session), Outcome::Done { number, response }) = (session, outcome) {
             let key = (session, *number);
@@ -146,8 +155,9 @@ impl World {
                         continue;
                     }
                     let id = CallId(process.next_call);
-                    guest.program.called(slot, id, &call, now);
-                    make_call(place, process, reading, call, &mut self.checkers.exclusion);
+                    let patience = guest.program.called(slot, id, &call, (now, reading));
+                    let exclusion = &mut self.checkers.exclusion;
+                    make_call(place, process, (reading, patience), call, exclusion);
                 }
                 Deed::Abandon(id) => {
                     process.calls.remove(&id);
@@ -172,7 +182,14 @@ impl World {
             return false;
         };
         let reading = guest.clock.read(now);
-        make_call(place, process, reading, call, &mut self.checkers.exclusion);
+        let exclusion = &mut self.checkers.exclusion;
+        make_call(
+            place,
+            process,
+            (reading, Patience::FOR_EVER),
+            call,
+            exclusion,
+        );
         true
     }
 
@@ -204,7 +221,7 @@ impl World {
 fn make_call(
     place: usize,
     process: &mut Process,
-    reading: Moment,
+    (reading, patience): (Moment, Patience),
     call: Call,
     exclusion: &mut crate::checkers::Exclusion,
 ) {
@@ -223,5 +240,6 @@ fn make_call(
         Call::Acquire(_) | Call::Mutate(_) | Call::Query(_) => {}
     }
     process.calls.insert(id, call.clone());
-    process.session.handle(reading, Input::Call { id, call });
+    let input = Input::Call { id, call, patience };
+    process.session.handle(reading, input);
 }

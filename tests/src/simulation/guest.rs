@@ -116,6 +116,8 @@ impl World {
         let config = SessionConfig {
             lease_ms,
             grace_ms: self.profile.grace_ms,
+            // Sometimes shorter than a failover, sometimes longer than a lease.
+            unreachable_after_ms: 200 + seed % 4_000,
             metadata: SessionMetadata {
                 name: format!("client {place} life {}", guest.life),
                 host: format!("host-{place}"),
@@ -416,6 +418,8 @@ impl World {
             }
             Output::Opened { .. } => self.tally.sessions += 1,
             Output::Notice(_) => self.tally.notices += 1,
+            Output::Unreachable(_) => self.tally.outages += 1,
+            Output::Reachable | Output::Troubles(_) => {}
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 use super::invention::invent;
 use super::knowledge::Knowledge;
 use super::random::Random;
-use cotter_session::{Call, CallId, Outcome};
-use cotter_types::{Path, RequestNumber, Response};
+use cotter_session::{Call, CallId, Outcome, Patience};
+use cotter_types::{Moment, Path, RequestNumber, Response};
+use std::time::Duration;
 
 /// Something that a program wants done.
 #[derive(Debug)]
@@ -136,15 +137,31 @@ impl Program {
         deeds
     }
 
-    /// A deed has become this call.
-    pub(super) fn called(&mut self, place: usize, id: CallId, call: &Call, now: u64) {
+    /// A deed has become this call. Returns how long the session may take for it; its own clock says
+    /// `reading`.
+    pub(super) fn called(
+        &mut self,
+        place: usize,
+        id: CallId,
+        call: &Call,
+        (now, reading): (u64, Moment),
+    ) -> Patience {
         let impatient = matches!(call, Call::Acquire(_)) && self.random.chance(200);
         let give_up_at = if impatient {
             now + self.random.around(2_000_000)
         } else {
             u64::MAX
         };
+        // Some leave it to the session to give up in time, the others do it themselves.
+        let (give_up_at, deadline_us) = match (impatient, id.0 % 5) {
+            (true, 0..3) => (u64::MAX, Some(give_up_at - now)),
+            (false, 0) => (u64::MAX, Some((1 + id.0 % 12) * 100_000)),
+            _ => (give_up_at, None),
+        };
         self.slots[place] = Slot::Calling { id, give_up_at };
+        deadline_us.map_or(Patience::FOR_EVER, |micros| {
+            Patience::until(reading.after(Duration::from_micros(micros)))
+        })
     }
 
     /// A call is over.

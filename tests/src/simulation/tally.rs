@@ -47,6 +47,12 @@ pub struct Tally {
     pub completed: u64,
     /// Calls given up.
     pub abandoned: u64,
+    /// Calls that came to their deadline.
+    pub timed_out: u64,
+    /// Calls that failed because the cell was unreachable.
+    pub failed_fast: u64,
+    /// Times that a client found the cell unreachable.
+    pub outages: u64,
     /// Statements made on the strength of a master's lease.
     pub statements: u64,
     /// Times that a replica became master.
@@ -93,6 +99,9 @@ impl Tally {
         self.notices += other.notices;
         self.completed += other.completed;
         self.abandoned += other.abandoned;
+        self.timed_out += other.timed_out;
+        self.failed_fast += other.failed_fast;
+        self.outages += other.outages;
         self.statements += other.statements;
         self.reigns += other.reigns;
     }
@@ -123,6 +132,11 @@ impl fmt::Display for Tally {
             f,
             "{} sessions opened, {} expired, {} jeopardies, {} notices, {} calls given up",
             self.sessions, self.expiries, self.jeopardies, self.notices, self.abandoned
+        )?;
+        writeln!(
+            f,
+            "{} calls came to their deadline, {} failed fast in {} outages",
+            self.timed_out, self.failed_fast, self.outages
         )?;
         write!(f, "faults:")?;
         for (kind, count) in &self.faults {
