@@ -11,6 +11,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// The command line cannot be understood.
     Usage,
+    /// What is on the disk is damaged.
+    Damaged,
     /// Something that must be there is not, or not yet: a port is taken, a member does not answer.
     Unavailable,
     /// The replica found itself broken and stopped.
@@ -27,6 +29,7 @@ impl Exit {
     pub const fn status(self) -> u8 {
         match self {
             Self::Usage => 64,
+            Self::Damaged => 65,
             Self::Unavailable => 69,
             Self::Software => 70,
             Self::InputOutput => 74,
@@ -56,6 +59,15 @@ impl Failure {
     pub fn config(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::Config,
+            message: message.into(),
+        }
+    }
+
+    /// Builds a failure for something on the disk that is damaged.
+    #[must_use]
+    pub fn damaged(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Damaged,
             message: message.into(),
         }
     }
@@ -128,6 +140,7 @@ mod tests {
     #[test]
     fn statuses_are_those_of_sysexits() {
         assert_eq!(Exit::Usage.status(), 64);
+        assert_eq!(Exit::Damaged.status(), 65);
         assert_eq!(Exit::Unavailable.status(), 69);
         assert_eq!(Exit::Software.status(), 70);
         assert_eq!(Exit::InputOutput.status(), 74);

@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod dev;
 pub mod driver;
 pub mod failure;
+pub mod inspect;
 pub mod link;
 pub mod listen;
 pub mod storage;

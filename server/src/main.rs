@@ -5,7 +5,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use cotter_server::config::{Command, CommandLine, Config, LogFormat, span_of_time};
 use cotter_server::failure::{Exit, Failure};
-use cotter_server::{birth, daemon, dev, telemetry};
+use cotter_server::{birth, daemon, dev, inspect, telemetry};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -56,6 +56,7 @@ fn obey(command: Command) -> Result<(), Failure> {
             let _telemetry = telemetry::start(config.log_format);
             runtime()?.block_on(daemon::run(config))
         }
+        Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Man(arguments) => {
             let definition = CommandLine::command();
             let written = cotter_manual::write_pages(&definition, 8, &arguments.dir)

@@ -322,6 +322,35 @@ fn a_replica_whose_log_is_gone_does_not_run() {
 }
 
 #[test]
+fn a_data_directory_is_inspected_while_nobody_uses_it() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("replica-2");
+    let arguments = ["--data", text(root.path()), "--listen", "127.0.0.1:0"];
+    let cell = Daemon::start(&[&["dev"], &arguments[..]].concat());
+    cell.lines_until("ready");
+    let (status, line) = complaint(&["inspect", text(&data)]);
+    assert_eq!(status, Some(69), "{line}");
+    assert!(line.contains("in use"), "{line}");
+    assert_eq!(cell.stop(Signal::SIGTERM), Some(0));
+    let whole = run_to_end(&["inspect", text(&data), "--output", "json", "--entries"]);
+    assert_eq!(whole.status.code(), Some(0));
+    let shown = String::from_utf8(whole.stdout).unwrap();
+    assert!(
+        shown.contains("TakeOver") && shown.contains("\"findings\": []"),
+        "{shown}"
+    );
+    let identity = data.join("identity");
+    let mut bytes = std::fs::read(&identity).unwrap();
+    bytes[30] ^= 1;
+    std::fs::write(&identity, &bytes).unwrap();
+    let (status, line) = complaint(&["inspect", text(&data)]);
+    assert_eq!(status, Some(65), "{line}");
+    assert!(line.contains("identity: its checksum is wrong"), "{line}");
+    let (status, line) = complaint(&["inspect", text(root.path())]);
+    assert_eq!(status, Some(78), "{line}");
+}
+
+#[test]
 fn three_processes_are_born_together_and_run() {
     let root = tempfile::tempdir().unwrap();
     let free = free_ports(6);

@@ -3,13 +3,14 @@
 //! Values are taken as text and checked together with those of the file, so that a bad one is
 //! refused with the same words wherever it came from.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
 Exit status:
    0  done, or stopped as asked by INT or TERM
   64  the command line makes no sense
+  65  what is on the disk is damaged (cotterd inspect)
   69  something that must be there is not, or not yet: a port is taken, a member does not answer
   70  the replica found itself broken and stopped
   74  a file could not be written (cotterd man)
@@ -18,6 +19,16 @@ Exit status:
 Environment:
   RUST_LOG  which lines are logged on standard error, as in cotter_server=debug; if it is not set,
             everything from info on";
+
+const INSPECT_HELP: &str = "\
+Everything is read to its end: identity, boot number, each segment of the log, each checkpoint. What
+is wrong is named by file and place. A directory that a daemon has in use is refused.
+
+Exit status:
+   0  everything that is there is whole; an unfinished end of the log, which a crash leaves, is
+  65  something is damaged, or in a format that this cotterd does not know
+  69  the directory is in use, or the disk refused
+  78  there is no replica there";
 
 /// A replica of a Cotter cell: a small replicated service that says who may act.
 #[derive(Debug, Parser)]
@@ -38,6 +49,9 @@ pub enum Command {
     Init(InitArguments),
     /// Run one replica of a cell that was born
     Run(RunArguments),
+    /// Say what a data directory or a backup holds, and what is wrong with it; changes nothing
+    #[command(after_help = INSPECT_HELP)]
+    Inspect(InspectArguments),
     /// Write the man pages: cotterd.8, cotterd-run.8 and so on
     Man(ManArguments),
 }
@@ -90,6 +104,36 @@ pub struct RunArguments {
     /// What replaces values of the file.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+/// Arguments of `cotterd inspect`.
+#[derive(Clone, Debug, Args)]
+pub struct InspectArguments {
+    /// The data directory of one replica, or a backup file
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Show the entries of the log too, at most 100000 of each chapter
+    #[arg(long)]
+    pub entries: bool,
+    /// First entry to show, by its index within the chapter from 0 on; from the first if it is not
+    /// given
+    #[arg(long, value_name = "INDEX", requires = "entries")]
+    pub from: Option<u64>,
+    /// Last entry to show, by its index within the chapter; to the last if it is not given
+    #[arg(long, value_name = "INDEX", requires = "entries")]
+    pub to: Option<u64>,
+    /// How it is shown: text for people, json for programs
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub output: InspectOutput,
+}
+
+/// How `cotterd inspect` shows what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InspectOutput {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 /// Arguments of `cotterd man`.

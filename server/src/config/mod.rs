@@ -10,7 +10,8 @@ mod file;
 mod tests;
 
 pub use command_line::{
-    Command, CommandLine, DevArguments, InitArguments, ManArguments, RunArguments, Settings,
+    Command, CommandLine, DevArguments, InitArguments, InspectArguments, InspectOutput,
+    ManArguments, RunArguments, Settings,
 };
 
 use crate::failure::Failure;

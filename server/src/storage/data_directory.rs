@@ -191,7 +191,7 @@ impl<F: Files> DataDirectory<F> {
             });
         }
         Deaths::new(files.clone()).check()?;
-        let boot = read_boot(&files, identity.incarnation)? + 1;
+        let boot = read_boot(&files, Some(identity.incarnation))? + 1;
         write_boot(&files, identity.incarnation, boot)?;
         Ok(Self {
             files,
@@ -290,16 +290,16 @@ impl<F: Files> DataDirectory<F> {
     }
 }
 
-fn chapter_name(chapter: u64) -> String {
+pub(super) fn chapter_name(chapter: u64) -> String {
     format!("{CHAPTER_PREFIX}{chapter:08}")
 }
 
-fn chapter_number(name: &str) -> Option<u64> {
+pub(super) fn chapter_number(name: &str) -> Option<u64> {
     let chapter = name.strip_prefix(CHAPTER_PREFIX)?.parse().ok()?;
     (chapter_name(chapter) == name).then_some(chapter)
 }
 
-fn lock<F: Files>(files: &F) -> Result<F::Lock, DirectoryError> {
+pub(super) fn lock<F: Files>(files: &F) -> Result<F::Lock, DirectoryError> {
     files.lock().map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => DirectoryError::Locked(files.location()),
         _ => DirectoryError::Disk(error),
@@ -319,7 +319,7 @@ fn write_identity<F: Files>(files: &F, identity: &Identity) -> io::Result<()> {
     write_sealed(files, IDENTITY_NAME, &body)
 }
 
-fn read_identity<F: Files>(files: &F) -> Result<Identity, DirectoryError> {
+pub(super) fn read_identity<F: Files>(files: &F) -> Result<Identity, DirectoryError> {
     let damaged = |why: &str| DirectoryError::damaged(files, IDENTITY_NAME, why);
     let body = match read_sealed(files, IDENTITY_NAME) {
         Ok(Some(body)) => body,
@@ -341,7 +341,11 @@ fn write_boot<F: Files>(files: &F, incarnation: u64, boot: u64) -> io::Result<()
     write_sealed(files, BOOT_NAME, &body)
 }
 
-fn read_boot<F: Files>(files: &F, incarnation: u64) -> Result<u64, DirectoryError> {
+/// Reads the boot number, and checks whose it is if that is known.
+pub(super) fn read_boot<F: Files>(
+    files: &F,
+    incarnation: Option<u64>,
+) -> Result<u64, DirectoryError> {
     let damaged = |why| DirectoryError::damaged(files, BOOT_NAME, why);
     let body = match read_sealed(files, BOOT_NAME) {
         Ok(Some(body)) => body,
@@ -352,7 +356,7 @@ fn read_boot<F: Files>(files: &F, incarnation: u64) -> Result<u64, DirectoryErro
     else {
         return Err(damaged("it is malformed"));
     };
-    if u64::from_le_bytes(*own) != incarnation {
+    if incarnation.is_some_and(|incarnation| u64::from_le_bytes(*own) != incarnation) {
         return Err(damaged("it belongs to another incarnation"));
     }
     Ok(u64::from_le_bytes(*boot))

@@ -88,7 +88,7 @@ impl<F: Files> Deaths<F> {
         Ok(write_sealed(&self.files, DEATHS_NAME, &body)?)
     }
 
-    fn load(&self) -> Result<Vec<(u64, u64)>, DirectoryError> {
+    pub(super) fn load(&self) -> Result<Vec<(u64, u64)>, DirectoryError> {
         let damaged = |why| DirectoryError::damaged(&self.files, DEATHS_NAME, why);
         match read_sealed(&self.files, DEATHS_NAME) {
             Ok(None) => Ok(Vec::new()),

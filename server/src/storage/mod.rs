@@ -33,6 +33,7 @@ mod log;
 mod log_settings;
 mod operation;
 mod os_files;
+mod read_only_files;
 mod record;
 mod recovery;
 mod reserved;
@@ -40,6 +41,7 @@ mod sealed_file;
 mod segment;
 mod sim_disk;
 mod sim_files;
+mod survey;
 
 pub use data_directory::{DataDirectory, DirectoryError};
 pub use deaths::Deaths;
@@ -51,7 +53,9 @@ pub use log_settings::{
     SEGMENT_BYTES_MIN, TornTail,
 };
 pub use os_files::OsFiles;
+pub use read_only_files::ReadOnlyFiles;
 pub use sim_files::SimFiles;
+pub use survey::{LogSurvey, SegmentSurvey, Survey, segment_file, survey};
 
 #[cfg(test)]
 mod tests;

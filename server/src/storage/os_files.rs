@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Name of the file that is locked while the directory is in use.
-const LOCK_NAME: &str = "lock";
+pub(super) const LOCK_NAME: &str = "lock";
 /// Who may read and write the files: only their owner, since they hold everybody's contents.
 const FILE_MODE: u32 = 0o600;
 /// Bytes of zeros written at a time where space cannot be reserved.

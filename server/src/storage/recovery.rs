@@ -40,23 +40,99 @@ pub(super) struct Recovered<F: Files> {
     pub(super) report: OpenReport,
 }
 
-/// Reads the whole log.
+/// Reads the whole log, clears an unfinished end and makes durable what is not proven to be.
 pub(super) fn recover<F: Files>(
     files: &F,
     identity: LogIdentity,
     settings: &LogSettings,
 ) -> Result<Recovered<F>, OpenError> {
+    let mut reader = SegmentReader::new(identity, settings.cache_bytes);
+    let tail = read_log(files, identity, &mut reader)?;
+    let Tail {
+        file, bytes, end, ..
+    } = tail;
+    if let Some(torn) = &tail.torn {
+        files.write_at(&file, torn.offset, &vec![0; torn.bytes as usize])?;
+    }
+    files.write_at(
+        &file,
+        reader.unproven_from as u64,
+        &bytes[reader.unproven_from..end],
+    )?;
+    files.sync_data(&file)?;
+    Ok(Recovered {
+        index: reader.index,
+        segment: tail.segments,
+        segment_bytes: bytes.len() as u64,
+        end: end as u64,
+        sequence: reader.sequence,
+        checksum: reader.checksum,
+        report: OpenReport {
+            segments: tail.segments,
+            records: reader.records,
+            torn: tail.torn,
+        },
+        file,
+    })
+}
+
+/// What a log is found to hold, by somebody who changes nothing.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// What the records that could be read add up to.
+    pub(super) index: EntryIndex,
+    /// What was read of each segment, in order.
+    pub(super) segments: Vec<SegmentFound>,
+    /// The end of the log, or why it could not be read that far.
+    pub(super) end: Result<Option<TornTail>, OpenError>,
+}
+
+/// What was read of one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SegmentFound {
+    pub(super) number: u64,
+    /// Bytes up to the last record that was read.
+    pub(super) used_bytes: u64,
+    pub(super) records: u64,
+    /// Entries that the log had where the segment begins, and where reading it ended.
+    pub(super) entries: (u64, u64),
+}
+
+/// Reads as much of the log as can be believed, and changes nothing.
+pub(super) fn look<F: Files>(files: &F, identity: LogIdentity) -> Found {
+    let mut reader = SegmentReader::new(identity, 0);
+    let end = read_log(files, identity, &mut reader).map(|tail| tail.torn);
+    Found {
+        end,
+        segments: reader.found,
+        index: reader.index,
+    }
+}
+
+/// Says whose log it is, by the header of its first segment.
+pub(super) fn owner<F: Files>(files: &F) -> Result<LogIdentity, OpenError> {
+    let (_, bytes) = read_segment(files, 1)?;
+    decode_header(&bytes, 1).map(|header| header.identity)
+}
+
+/// The last segment of a log that was read to its end.
+struct Tail<F: Files> {
+    segments: u64,
+    file: F::File,
+    bytes: Vec<u8>,
+    /// Where the last record ends.
+    end: usize,
+    torn: Option<TornTail>,
+}
+
+/// Reads all segments into `reader`.
+fn read_log<F: Files>(
+    files: &F,
+    identity: LogIdentity,
+    reader: &mut SegmentReader,
+) -> Result<Tail<F>, OpenError> {
     let count = count_segments(files)?;
     files.sync_directory()?;
-    let mut reader = SegmentReader {
-        salt: identity.salt(),
-        segment: 0,
-        sequence: 0,
-        checksum: 0,
-        index: EntryIndex::new(settings.cache_bytes),
-        records: 0,
-        unproven_from: 0,
-    };
     let (mut file, mut bytes) = read_segment(files, 1)?;
     let mut header = read_header(&bytes, 1, identity)?;
     let mut torn = None;
@@ -77,28 +153,12 @@ pub(super) fn recover<F: Files>(
         }
         (file, bytes, header) = (next_file, next_bytes, next_header);
     }
-    if let Some(torn) = &torn {
-        files.write_at(&file, torn.offset, &vec![0; torn.bytes as usize])?;
-    }
-    files.write_at(
-        &file,
-        reader.unproven_from as u64,
-        &bytes[reader.unproven_from..end],
-    )?;
-    files.sync_data(&file)?;
-    Ok(Recovered {
-        index: reader.index,
-        segment: count,
-        segment_bytes: bytes.len() as u64,
-        end: end as u64,
-        sequence: reader.sequence,
-        checksum: reader.checksum,
-        report: OpenReport {
-            segments: count,
-            records: reader.records,
-            torn,
-        },
+    Ok(Tail {
+        segments: count,
         file,
+        bytes,
+        end,
+        torn,
     })
 }
 
@@ -153,18 +213,7 @@ fn read_header(
     number: u64,
     identity: LogIdentity,
 ) -> Result<SegmentHeader, OpenError> {
-    let corrupt = |why: &str| OpenError::Corrupt {
-        segment: number,
-        offset: 0,
-        why: why.to_owned(),
-    };
-    let header = SegmentHeader::decode(bytes).map_err(|fault| match fault {
-        HeaderFault::Damaged(why) => corrupt(why),
-        HeaderFault::Version(found) => OpenError::Version {
-            found,
-            known: FORMAT_VERSION,
-        },
-    })?;
+    let header = decode_header(bytes, number)?;
     if header.identity != identity {
         return Err(OpenError::Foreign {
             segment: number,
@@ -173,9 +222,27 @@ fn read_header(
         });
     }
     if header.number != number {
-        return Err(corrupt("the segment has another number than its name says"));
+        return Err(OpenError::Corrupt {
+            segment: number,
+            offset: 0,
+            why: "the segment has another number than its name says".to_owned(),
+        });
     }
     Ok(header)
+}
+
+fn decode_header(bytes: &[u8], number: u64) -> Result<SegmentHeader, OpenError> {
+    SegmentHeader::decode(bytes).map_err(|fault| match fault {
+        HeaderFault::Damaged(why) => OpenError::Corrupt {
+            segment: number,
+            offset: 0,
+            why: why.to_owned(),
+        },
+        HeaderFault::Version(found) => OpenError::Version {
+            found,
+            known: FORMAT_VERSION,
+        },
+    })
 }
 
 /// Walks along the chain of records.
@@ -190,9 +257,24 @@ struct SegmentReader {
     records: u64,
     /// Where in the segment begins what no record shows to have been durable.
     unproven_from: usize,
+    /// What was read of each segment so far.
+    found: Vec<SegmentFound>,
 }
 
 impl SegmentReader {
+    fn new(identity: LogIdentity, cache_bytes: usize) -> Self {
+        Self {
+            salt: identity.salt(),
+            segment: 0,
+            sequence: 0,
+            checksum: 0,
+            index: EntryIndex::new(cache_bytes),
+            records: 0,
+            unproven_from: 0,
+            found: Vec::new(),
+        }
+    }
+
     fn corrupt(&self, offset: usize, why: &str) -> OpenError {
         OpenError::Corrupt {
             segment: self.segment,
@@ -207,6 +289,13 @@ impl SegmentReader {
         if header.first_sequence != self.sequence || header.previous_checksum != self.checksum {
             return Err(self.corrupt(0, "the segment does not follow the one before"));
         }
+        let entries = self.index.length() as u64;
+        self.found.push(SegmentFound {
+            number: header.number,
+            used_bytes: SEGMENT_HEADER_BYTES as u64,
+            records: 0,
+            entries: (entries, entries),
+        });
         Ok(())
     }
 
@@ -236,6 +325,11 @@ impl SegmentReader {
             self.sequence += 1;
             self.checksum = record.checksum;
             self.records += 1;
+            if let Some(found) = self.found.last_mut() {
+                found.used_bytes = *at as u64;
+                found.records += 1;
+                found.entries.1 = self.index.length() as u64;
+            }
         }
         Ok(Ok(()))
     }
