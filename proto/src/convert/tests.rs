@@ -1,5 +1,6 @@
 //! Every frame survives the wire; nothing that comes from it can make the decoder panic.
 
+mod mutated;
 mod values;
 
 use self::values::Draw;

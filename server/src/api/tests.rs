@@ -1,5 +1,7 @@
 //! Streams over a real loopback connection, with a fake owner in place of the replica.
 
+mod hostile;
+
 use super::door::{Inbox, door};
 use super::serve::{Readiness, serve};
 use super::streams::{OUTGOING_BYTES_MAX, StreamTable};

@@ -22,7 +22,7 @@ impl Draw {
         z ^ (z >> 31)
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         let z = self.raw();
         // Zero and the largest number are what encodings get wrong.
         match z % 8 {
@@ -33,7 +33,7 @@ impl Draw {
         }
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.raw() % limit
     }
 

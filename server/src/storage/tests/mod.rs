@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod data_directory;
 mod disk;
+mod hostile;
 mod log;
 mod reader;
 mod room;
