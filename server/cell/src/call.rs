@@ -566,6 +566,28 @@ fn check_lifetimes(change: &NodeChange) -> Result<(), Refusal> {
 }
 
 impl Command {
+    /// Returns what tells an acquire or a change of the simple interface from another one that comes
+    /// under the same request id.
+    #[must_use]
+    pub fn call_fingerprint(&self) -> Option<u128> {
+        match self {
+            Self::CallAcquire {
+                principal, acquire, ..
+            } => Some(fingerprint_of_acquire(principal, acquire)),
+            Self::CallChange {
+                principal,
+                sequencer,
+                change,
+                ..
+            } => Some(fingerprint_of_change(principal, sequencer.as_ref(), change)),
+            Self::CallRelease { .. }
+            | Self::Open { .. }
+            | Self::Mutate { .. }
+            | Self::Expire { .. }
+            | Self::RaiseFeatureLevel { .. } => None,
+        }
+    }
+
     /// Returns the request id of a call.
     #[must_use]
     pub fn call(&self) -> Option<RequestId> {

@@ -39,6 +39,10 @@ impl Application<'_> {
         acknowledged: &Acknowledged,
         mutation: &Mutation,
     ) {
+        if self.cell.is_of_a_call(session) {
+            // Only its call may end it.
+            return self.answer(session, number, Err(Refusal::NoSession { session }));
+        }
         let acknowledgement = self.acknowledge(session, acknowledged);
         let known = match self.cell.outcome(session, number) {
             Recorded::NoSession => Some(Err(Refusal::NoSession { session })),

@@ -10,6 +10,8 @@
     reason = "clippy takes only functions marked as tests for tests"
 )]
 
+#[path = "golden/calls.rs"]
+mod calls;
 #[path = "golden/language.rs"]
 mod language;
 #[path = "golden/show.rs"]

@@ -11,9 +11,10 @@ use cotter_cell::{
 };
 use cotter_types::{
     Acknowledged, Acquire, CellId, CellTime, Compare, Condition, Contents, Create,
-    CreateSequential, Delete, Epoch, FencingToken, Instance, Lifetime, LockMode, Mutation,
-    NodeOperation, Nonce, OpenSession, Path, Query, Refusal, ReplicaId, RequestNumber, Response,
-    SessionId, SessionMetadata, Set, Transaction, Wait,
+    CreateSequential, Delete, Epoch, FencingToken, Instance, LeasedAcquire, Lifetime, LockId,
+    LockMode, Mutation, NodeChange, NodeOperation, Nonce, OpenSession, Path, Query, Refusal,
+    ReplicaId, RequestId, RequestNumber, Response, Sequencer, SessionId, SessionMetadata, Set,
+    Transaction, Wait,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -37,6 +38,9 @@ enum Step {
     TakeOver(bool),
     Resign,
     StaleBatch,
+    CallAcquire(u8, Acquire),
+    CallRelease(u8, u64),
+    CallChange(u8, bool, Option<u64>, NodeChange),
 }
 
 const PATHS: [&str; 8] = [
@@ -179,6 +183,32 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     ]
 }
 
+/// Calls of the simple interface, whose request ids and nonces of sessions meet now and then.
+fn call() -> impl Strategy<Value = Step> {
+    let acquire = (3..9_u8, acquire()).prop_map(|(request, mutation)| match mutation {
+        Mutation::Acquire(acquire) => Step::CallAcquire(request, acquire),
+        other => unreachable!("{other:?}"),
+    });
+    let change = prop_oneof![2 => node_change(), 1 => transaction()];
+    let change = change.prop_map(|mutation| match mutation {
+        Mutation::Create(create) => NodeChange::Create(create),
+        Mutation::CreateSequential(create) => NodeChange::CreateSequential(create),
+        Mutation::Set(set) => NodeChange::Set(set),
+        Mutation::Delete(delete) => NodeChange::Delete(delete),
+        Mutation::Transaction(transaction) => NodeChange::Transaction(transaction),
+        other => unreachable!("{other:?}"),
+    });
+    let bound = proptest::option::weighted(0.2, 1_000..1_010_u64);
+    prop_oneof![
+        4 => acquire,
+        2 => (3..9_u8, 1..9_u64).prop_map(|(request, session)| Step::CallRelease(request, session)),
+        2 => (3..15_u8, any::<bool>(), bound, change)
+            .prop_map(|(request, repeatable, token, change)| {
+                Step::CallChange(request, repeatable, token, change)
+            }),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let range = (1..6_u64, 0..6_u64);
     let acknowledge = proptest::option::weighted(0.3, (0..8_u64, proptest::option::of(range)));
@@ -199,6 +229,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::TakeOver),
         1 => Just(Step::Resign),
         1 => Just(Step::StaleBatch),
+        4 => call(),
     ]
 }
 
@@ -279,7 +310,7 @@ impl Pair {
     /// Returns everything but sessions and outcomes that a walk shows: nodes, locks, who holds nodes
     /// open, and when they expire.
     fn nodes(&self) -> Vec<Chunk> {
-        let apart = |chunk: &Chunk| !matches!(chunk.table, 1 | 7..=9);
+        let apart = |chunk: &Chunk| !matches!(chunk.table, 1 | 7..=9 | 12);
         self.one.walk(usize::MAX).filter(apart).collect()
     }
 
@@ -354,6 +385,51 @@ impl Pair {
                 batch.epoch = Epoch(batch.epoch.0 - 1);
                 self.entry(&Entry::Batch(batch), Some(&Footprint::default()));
             }
+            Step::CallAcquire(request, acquire) => self.command(Command::CallAcquire {
+                request: RequestId(u128::from(*request)),
+                principal: "somebody".to_owned(),
+                acquire: LeasedAcquire {
+                    path: acquire.path.clone(),
+                    mode: acquire.mode,
+                    wait: acquire.wait,
+                    lease_ms: 12_000,
+                    lock_delay_ms: acquire.lock_delay_ms,
+                    create: acquire.create,
+                    holder: SessionMetadata::default(),
+                },
+            }),
+            Step::CallRelease(request, session) => self.command(Command::CallRelease {
+                lock: LockId {
+                    session: SessionId(*session),
+                    request: RequestId(u128::from(*request)),
+                },
+            }),
+            Step::CallChange(request, repeatable, token, change) => {
+                self.change(*request, *repeatable, *token, change);
+            }
+        }
+    }
+
+    /// A change that is repeated at once does nothing more.
+    fn change(&mut self, request: u8, repeatable: bool, token: Option<u64>, change: &NodeChange) {
+        let command = Command::CallChange {
+            request: RequestId(u128::from(request)),
+            principal: "somebody".to_owned(),
+            repeatable,
+            sequencer: token.map(|token| Sequencer {
+                path: "/ls/local/a".parse().unwrap(),
+                mode: LockMode::Exclusive,
+                token: FencingToken(token),
+                instance: Instance(2),
+                lock_generation: token - 1_000,
+            }),
+            change: change.clone(),
+        };
+        self.command(command.clone());
+        if repeatable {
+            let before = self.nodes();
+            self.command(command);
+            assert_eq!(before, self.nodes(), "a repeated change did something");
         }
     }
 

@@ -50,8 +50,16 @@ pub(crate) struct Calls {
     by_request: BTreeSet<(RequestId, CallId)>,
     /// When waiting calls must be told their place, earliest first.
     due: BTreeSet<(Moment, CallId)>,
-    /// Requests whose command is on its way through the log, and how many of them.
-    in_flight: BTreeMap<RequestId, usize>,
+    /// Requests whose command is on its way through the log.
+    in_flight: BTreeMap<RequestId, InFlight>,
+}
+
+/// The commands of one request id on their way through the log.
+#[derive(Debug, Default)]
+struct InFlight {
+    commands: usize,
+    /// Of its acquire or change: a call with another would be given the wrong outcome.
+    fingerprint: Option<u128>,
 }
 
 impl Calls {
@@ -63,8 +71,8 @@ impl Calls {
     /// Notes that a command of a call was applied.
     pub(crate) fn applied(&mut self, request: RequestId) {
         if let Some(left) = self.in_flight.get_mut(&request) {
-            *left -= 1;
-            if *left == 0 {
+            left.commands -= 1;
+            if left.commands == 0 {
                 self.in_flight.remove(&request);
             }
         }
@@ -191,18 +199,17 @@ impl<L: ReplicaLog> Replica<L> {
             ms => ms.min(acquire.lease_ms / LEASE_PARTS),
         };
         let answer_by = now.after(Duration::from_millis(patience));
-        self.wait_for(now, id, request, Awaited::Lock { answer_by });
-        if matches!(known, RememberedCall::Nothing) {
-            self.propose_call(
-                request,
-                Command::CallAcquire {
-                    request,
-                    principal,
-                    acquire,
-                },
-            );
+        let awaited = Awaited::Lock { answer_by };
+        if !matches!(known, RememberedCall::Nothing) {
+            self.wait_for(now, id, request, awaited);
+            return None;
         }
-        None
+        let command = Command::CallAcquire {
+            request,
+            principal,
+            acquire,
+        };
+        self.propose_call(now, id, command, awaited)
     }
 
     fn admit_release(&mut self, now: Moment, id: CallId, lock: LockId) -> Option<CallAnswer> {
@@ -217,9 +224,8 @@ impl<L: ReplicaLog> Replica<L> {
         if let Some(why) = self.crowded(true) {
             return Some(CallAnswer::Unavailable(why));
         }
-        self.wait_for(now, id, lock.request, Awaited::Release(lock));
-        self.propose_call(lock.request, Command::CallRelease { lock });
-        None
+        let command = Command::CallRelease { lock };
+        self.propose_call(now, id, command, Awaited::Release(lock))
     }
 
     fn admit_change(&mut self, now: Moment, id: CallId, command: Command) -> Option<CallAnswer> {
@@ -233,10 +239,9 @@ impl<L: ReplicaLog> Replica<L> {
         else {
             return None;
         };
-        let request = *request;
         let known = self
             .cell
-            .changed(request, principal, sequencer.as_ref(), change);
+            .changed(*request, principal, sequencer.as_ref(), change);
         match known {
             Ok(RememberedCall::Changed(Ok(response))) => {
                 return Some(CallAnswer::Done(CallResponse::Changed(response)));
@@ -249,9 +254,7 @@ impl<L: ReplicaLog> Replica<L> {
         if let Some(why) = self.crowded(NodeChange::only_frees(change)) {
             return Some(CallAnswer::Unavailable(why));
         }
-        self.wait_for(now, id, request, Awaited::Change);
-        self.propose_call(request, command);
-        None
+        self.propose_call(now, id, command, Awaited::Change)
     }
 
     /// Extends a lock's lease from the applied state. Like every answer that rests on the lease, it
@@ -351,11 +354,31 @@ impl<L: ReplicaLog> Replica<L> {
         }
     }
 
-    fn propose_call(&mut self, request: RequestId, command: Command) {
-        if let Some(master) = self.master.as_mut() {
-            *master.calls.in_flight.entry(request).or_default() += 1;
-            master.enqueue(command);
+    /// Puts the command of a call on its way. Another request under the same id is refused while the
+    /// first one is under way, as it will be when that is remembered.
+    fn propose_call(
+        &mut self,
+        arrived: Moment,
+        call: CallId,
+        command: Command,
+        awaited: Awaited,
+    ) -> Option<CallAnswer> {
+        let request = command.call()?;
+        let fingerprint = command.call_fingerprint();
+        let master = self.master.as_mut()?;
+        let in_flight = master.calls.in_flight.entry(request).or_default();
+        if fingerprint.is_some()
+            && in_flight
+                .fingerprint
+                .is_some_and(|it| Some(it) != fingerprint)
+        {
+            return Some(CallAnswer::Refused(Refusal::RequestIdReused));
         }
+        in_flight.commands += 1;
+        in_flight.fingerprint = in_flight.fingerprint.or(fingerprint);
+        master.enqueue(command);
+        self.wait_for(arrived, call, request, awaited);
+        None
     }
 
     /// Tells the calls that wait under a request id what became of it, unless its session is condemned:

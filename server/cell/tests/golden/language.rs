@@ -12,17 +12,18 @@
 //!     if PATH exists|absent|instance=N|generation=N|children=N|lock=N|contents=TEXT
 //!     N*PART                                so many of it, with % for 1 to N
 //!   release PATH #1 · cancel #1 · unhold PATH · close
+//! call …                                   the simple interface; see `golden/calls.rs`
 //! expire s1 · feature 1
 //! takeover r2 seen=N · renew epoch=N attempt=N · resign epoch=N · seal
 //! @epoch=N COMMAND · @sequence=N COMMAND    the same in a batch of that epoch or sequence
 //! get PATH · stat PATH · list PATH … · explain PATH · locks PATH … · sessions … · check SEQUENCER
-//! outcome s1 #2 · conflicts s1 · deadline · counts · footprint COMMAND
+//! outcome s1 #2 · place s1 · conflicts s1 · deadline · counts · footprint COMMAND
 //! repeat N COMMAND                          with {} for 1 to N; shows the last and how many
 //! ```
 //!
 //! Every script begins at time 0 with replica 1 as the master of epoch 1; the first token is 1001.
 
-use crate::show;
+use crate::{calls, show};
 use cotter_cell::{Batch, Cell, Command, Entry, Genesis, Stamp};
 use cotter_types::{
     Acknowledged, Acquire, CellId, CellTime, Compare, Condition, Contents, Create,
@@ -40,13 +41,13 @@ pub(crate) struct Stage {
 }
 
 /// The words of a command: those with `=` by name, the others in order.
-struct Words {
-    plain: Vec<String>,
-    named: BTreeMap<String, String>,
+pub(crate) struct Words {
+    pub(crate) plain: Vec<String>,
+    pub(crate) named: BTreeMap<String, String>,
 }
 
 impl Words {
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let mut words = Self {
             plain: Vec::new(),
             named: BTreeMap::new(),
@@ -62,15 +63,15 @@ impl Words {
         words
     }
 
-    fn has(&self, word: &str) -> bool {
+    pub(crate) fn has(&self, word: &str) -> bool {
         self.plain.iter().any(|plain| plain == word)
     }
 
-    fn number(&self, name: &str) -> Option<u64> {
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.named.get(name).map(|value| value.parse().unwrap())
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.named.get(name).cloned().unwrap_or_default()
     }
 
@@ -80,7 +81,7 @@ impl Words {
 }
 
 /// Reads a number behind one letter: `s1`, `#2`, `r3`, `n4`.
-fn after_letter(word: &str) -> u64 {
+pub(crate) fn after_letter(word: &str) -> u64 {
     word[1..].parse().unwrap()
 }
 
@@ -127,6 +128,9 @@ impl Stage {
                     .map(|notice| show::notice(session, notice))
                     .collect()
             }
+            "place" => vec![show::place(
+                self.cell.place_of(SessionId(after_letter(&words.plain[0]))),
+            )],
             "deadline" => vec![self.cell.next_deadline().map_or_else(
                 || "none".to_owned(),
                 |deadline| format!("at {}", deadline.0),
@@ -242,6 +246,7 @@ fn command(text: &str) -> Option<Command> {
                 .get("principal")
                 .map_or_else(|| "anybody".to_owned(), Clone::clone),
         },
+        "call" => calls::command(text),
         "expire" => Command::Expire {
             session: SessionId(after_letter(&words.plain[1])),
         },
@@ -285,12 +290,12 @@ fn expand(text: &str) -> String {
 }
 
 /// Returns the parts of a transaction, if that is what `text` is.
-fn rest_of_transaction(text: &str) -> Option<&str> {
+pub(crate) fn rest_of_transaction(text: &str) -> Option<&str> {
     let (_, parts) = text.split_once(" txn")?;
     Some(parts)
 }
 
-fn transaction(parts: &str) -> Transaction {
+pub(crate) fn transaction(parts: &str) -> Transaction {
     let mut transaction = Transaction::default();
     for part in parts.split(" ; ").map(str::trim) {
         let (times, part) = match part.split_once('*') {
@@ -345,7 +350,7 @@ fn lifetime(words: &Words) -> Lifetime {
     }
 }
 
-fn mutation(words: &Words) -> Mutation {
+pub(crate) fn mutation(words: &Words) -> Mutation {
     let contents = || Contents::from(expand(&words.text("contents")).as_str());
     match words.plain[2].as_str() {
         "create" if words.has("sequential") => Mutation::CreateSequential(CreateSequential {
@@ -389,7 +394,7 @@ fn mutation(words: &Words) -> Mutation {
     }
 }
 
-fn acquire(words: &Words) -> Acquire {
+pub(crate) fn acquire(words: &Words) -> Acquire {
     Acquire {
         path: words.path(3),
         mode: match words.plain[4].as_str() {

@@ -67,6 +67,14 @@ fn effect(effect: &Effect) -> String {
     }
 }
 
+/// Shows a place in a queue.
+pub(crate) fn place(place: Option<(u64, u64)>) -> String {
+    match place {
+        Some((nth, waiters)) => format!("place {nth} of {waiters}"),
+        None => "waits for nothing".to_owned(),
+    }
+}
+
 fn outcome(result: &Result<Response, Refusal>) -> String {
     match result {
         Ok(Response::Done) => "done".to_owned(),

@@ -1,5 +1,7 @@
 //! A small cell on perfect links and one clock, for tests that speak to replicas by hand.
 
+#![allow(dead_code, reason = "each test crate uses its own part of the harness")]
+
 mod memory_log;
 
 pub(crate) use memory_log::MemoryLog;
