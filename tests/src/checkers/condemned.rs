@@ -2,8 +2,9 @@
 //! epoch attaches it no more, extends nothing, and answers nothing for it.
 
 use super::{Verdict, Violation};
-use cotter_types::{Answer, Epoch, ServerFrame, SessionId};
+use cotter_types::{Answer, CallAnswer, Epoch, ServerFrame, SessionId};
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 /// Remembers which sessions which epoch has condemned.
 #[derive(Debug, Default)]
@@ -33,6 +34,18 @@ impl Condemned {
             } => std::slice::from_ref(session),
             _ => return Ok(()),
         };
+        self.check(epoch, promised, frame)
+    }
+
+    /// Looks at an answer to a call of the simple interface, which promises something to a session.
+    ///
+    /// # Errors
+    /// The session is condemned.
+    pub fn promises(&self, epoch: Epoch, session: SessionId, answer: &CallAnswer) -> Verdict {
+        self.check(epoch, &[session], answer)
+    }
+
+    fn check(&self, epoch: Epoch, promised: &[SessionId], said: &dyn Debug) -> Verdict {
         match promised
             .iter()
             .find(|session| self.since.get(session) == Some(&epoch))
@@ -40,7 +53,7 @@ impl Condemned {
             None => Ok(()),
             Some(session) => Err(Violation::new(
                 "condemned",
-                format!("in epoch {epoch} session {session} is condemned, and yet: {frame:?}"),
+                format!("in epoch {epoch} session {session} is condemned, and yet: {said:?}"),
             )),
         }
     }

@@ -7,7 +7,8 @@
 use super::{Step, Verdict, Violation};
 use cotter_cell::{Command, Effect, Entry};
 use cotter_types::{
-    Acquire, CellTime, EndReason, LockMode, Mutation, Path, RequestNumber, Response, SessionId,
+    Acquire, CellTime, EndReason, LeasedAcquire, LockMode, Mutation, Nonce, Path, RequestNumber,
+    Response, SessionId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +31,8 @@ pub struct Locks {
     requests: BTreeMap<Key, Mutation>,
     locks: BTreeMap<Path, Lock>,
     granted: BTreeSet<Key>,
+    /// Acquires of the simple interface, by the nonce of the session that will stand for them.
+    called: BTreeMap<Nonce, Acquire>,
 }
 
 impl Locks {
@@ -57,16 +60,26 @@ impl Locks {
                     .entry((*session, *number))
                     .or_insert_with(|| mutation.clone());
             }
+            if let Command::CallAcquire {
+                request, acquire, ..
+            } = command
+            {
+                self.called.insert(Nonce(request.0), as_acquire(acquire));
+            }
         }
         let leaving = self.leaving(step);
         let mut granted = Vec::new();
         for effect in &step.applied.effects {
             match effect {
                 Effect::Opened {
+                    nonce,
                     result: Ok((session, _)),
-                    ..
                 } => {
                     self.living.insert(*session);
+                    if let Some(acquire) = self.called.remove(nonce) {
+                        let key = (*session, RequestNumber(1));
+                        self.requests.insert(key, Mutation::Acquire(acquire));
+                    }
                 }
                 Effect::Queued { session, number } => self.queued((*session, *number)),
                 Effect::Answered {
@@ -254,6 +267,18 @@ impl Locks {
                 &format!("was granted before {waiter:?}, which came earlier and still waits"),
             )),
         }
+    }
+}
+
+/// What a session would have sent.
+fn as_acquire(leased: &LeasedAcquire) -> Acquire {
+    Acquire {
+        path: leased.path.clone(),
+        mode: leased.mode,
+        wait: leased.wait,
+        lock_delay_ms: leased.lock_delay_ms,
+        conflict_notice: false,
+        create: leased.create,
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::{Verdict, Violation};
 use cotter_types::{Answer, Epoch, QueryResponse, ServerFrame};
+use std::fmt::Debug;
 
 /// Remembers the latest epoch in which something could be said.
 #[derive(Debug, Default)]
@@ -38,20 +39,20 @@ impl Masters {
         who: &str,
         epoch: Option<Epoch>,
         moment: u64,
-        frame: &ServerFrame,
+        said: &dyn Debug,
     ) -> Verdict {
         self.statements += 1;
         let Some(epoch) = epoch else {
             return Err(Violation::new(
                 "masters",
-                format!("{who} is no master and says {frame:?}"),
+                format!("{who} is no master and says {said:?}"),
             ));
         };
         match &self.latest {
             Some((latest, other, since)) if *latest > epoch => Err(Violation::new(
                 "masters",
                 format!(
-                    "{who} says {frame:?} at {moment} µs as master of epoch {epoch}, but {other} \
+                    "{who} says {said:?} at {moment} µs as master of epoch {epoch}, but {other} \
                      may speak as master of epoch {latest} since {since} µs"
                 ),
             )),

@@ -6,6 +6,7 @@
 //! clients against it, and the rules that the cell itself must keep (tokens, queues, epochs) they
 //! keep a second time, by simpler means.
 
+mod calls;
 mod condemned;
 mod epochs;
 mod exclusion;
@@ -18,6 +19,7 @@ mod order;
 mod tokens;
 mod truth;
 
+pub use calls::Calls;
 pub use condemned::Condemned;
 pub use epochs::Epochs;
 pub use exclusion::{Belief, Exclusion};

@@ -70,7 +70,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.healed = true;
         self.note(|| "everything is healed".to_owned());
-        let machines = self.hosts.len() + self.guests.len();
+        let machines = self.hosts.len() + self.guests.len() + self.callers.len();
         for from in 0..machines {
             for to in 0..machines {
                 let wire = self.network.wire_mut(from, to);
@@ -96,6 +96,10 @@ impl World {
                 }
             }
             self.agenda.after(1_000, Event::HostStart { host: place });
+        }
+        for place in 0..self.callers.len() {
+            self.callers[place].drain();
+            self.caller_later(place, 1_000);
         }
         for place in 0..self.guests.len() {
             let life = self.guests[place].life;
@@ -215,7 +219,7 @@ impl World {
     }
 
     fn partition(&mut self) {
-        let machines = self.hosts.len() + self.guests.len();
+        let machines = self.hosts.len() + self.guests.len() + self.callers.len();
         let sides: Vec<bool> = (0..machines).map(|_| self.random.chance(500)).collect();
         let one_way = self.random.chance(250);
         let mut ways = Vec::new();
@@ -231,7 +235,7 @@ impl World {
 
     fn one_way(&mut self) {
         let from = self.any_host();
-        let others = self.hosts.len() + self.guests.len();
+        let others = self.hosts.len() + self.guests.len() + self.callers.len();
         let to = self.random.index(others);
         if from != to {
             let ways = match self.random.below(3) {
@@ -264,7 +268,9 @@ impl World {
     }
 
     fn reset(&mut self) {
-        let machine = self.random.index(self.hosts.len() + self.guests.len());
+        let machine = self
+            .random
+            .index(self.hosts.len() + self.guests.len() + self.callers.len());
         for key in self.network.connections_of(machine) {
             if self.random.chance(500) {
                 let grace = self.random.around(2_000);
@@ -361,7 +367,7 @@ impl World {
     }
 
     fn some_ways(&mut self) -> Vec<(Machine, Machine)> {
-        let machines = self.hosts.len() + self.guests.len();
+        let machines = self.hosts.len() + self.guests.len() + self.callers.len();
         let share = *self.random.pick(&[100, 300, 1_000]);
         let mut ways = Vec::new();
         for from in 0..machines {

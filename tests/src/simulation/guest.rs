@@ -346,10 +346,7 @@ impl World {
             let life = guest.life;
             self.agenda.at(at, Event::GuestWake { guest: place, life });
         }
-        let guests = &self.guests;
-        self.checkers
-            .exclusion
-            .check(place, now, |other| guests[other].believes(now))
+        self.check_exclusion(place)
     }
 
     fn drain_session(&mut self, place: usize) -> Verdict {

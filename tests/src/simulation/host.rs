@@ -10,9 +10,9 @@ use super::world::{Event, World};
 use crate::checkers::{Verdict, Violation};
 use cotter_cell::Genesis;
 use cotter_replica::{
-    FEATURE_LEVEL_MAX, Input, Member, Output, Replica, ReplicaConfig, StreamId, Timing,
+    CallId, FEATURE_LEVEL_MAX, Input, Member, Output, Replica, ReplicaConfig, StreamId, Timing,
 };
-use cotter_types::{Epoch, SessionId};
+use cotter_types::{Call, Epoch, SessionId};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A machine with a replica on it.
@@ -45,6 +45,8 @@ pub(super) struct Running {
     pub(super) sent: BTreeMap<usize, u64>,
     pub(super) streams: BTreeMap<StreamId, HostStream>,
     pub(super) next_stream: u64,
+    /// Calls that wait for their answer, with the connections on which they came.
+    pub(super) calls: BTreeMap<CallId, (ConnectionKey, Call)>,
     pub(super) observed: usize,
     pub(super) log_seen: usize,
     pub(super) death: Option<TurnDeath>,
@@ -170,6 +172,7 @@ impl World {
             sent: BTreeMap::new(),
             streams: BTreeMap::new(),
             next_stream: 1,
+            calls: BTreeMap::new(),
             observed: 0,
             log_seen,
             death: None,

@@ -164,6 +164,15 @@ impl World {
                     },
                 );
             }
+            Purpose::Call { caller, .. } => {
+                self.agenda.at(
+                    first,
+                    Event::CallerWake {
+                        caller: caller.0,
+                        turn: caller.1,
+                    },
+                );
+            }
         }
     }
 

@@ -11,6 +11,7 @@
 
 mod agenda;
 mod arrivals;
+mod caller;
 mod calls;
 mod clock;
 mod disk;

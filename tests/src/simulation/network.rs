@@ -8,7 +8,7 @@
 
 use super::random::Random;
 use cotter_replica::PeerMessage;
-use cotter_types::{ClientFrame, ServerFrame};
+use cotter_types::{Call, CallAnswer, ClientFrame, ServerFrame};
 use std::collections::VecDeque;
 
 /// A machine: replicas first, then clients.
@@ -34,6 +34,10 @@ pub(super) enum Parcel {
     Up(ClientFrame),
     /// A replica's frame.
     Down(ServerFrame),
+    /// A call of the simple interface.
+    Ask(Call),
+    /// Its answer.
+    Told(CallAnswer),
     /// The sender has closed the connection, after what it sent before.
     End,
 }

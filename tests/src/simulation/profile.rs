@@ -9,6 +9,8 @@ pub struct Profile {
     pub replicas: usize,
     /// Clients.
     pub guests: usize,
+    /// Programs that know the simple interface only.
+    pub callers: usize,
     /// How long faults are injected, in microseconds.
     pub safety_us: u64,
     /// Mean time between two faults, in microseconds.
@@ -81,6 +83,7 @@ impl Profile {
     pub(super) fn draw(random: &mut Random, choices: Choices) -> Self {
         let replicas = *random.pick(&[1, 3, 3, 3, 3, 3, 3, 5, 5, 5]);
         let guests = random.between(1, 8) as usize;
+        let callers = random.below(4) as usize;
         let mut weight = |most: u64| {
             if random.chance(300) {
                 0
@@ -109,6 +112,7 @@ impl Profile {
         Self {
             replicas: choices.replicas.unwrap_or(replicas),
             guests: choices.sessions.unwrap_or(guests),
+            callers,
             safety_us: random.between(6_000_000, 20_000_000),
             fault_pace_us: random.between(100_000, 1_500_000),
             weights,

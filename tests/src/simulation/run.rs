@@ -168,6 +168,9 @@ fn trouble(world: &World) -> Option<String> {
             ));
         }
     }
+    if let Some(caller) = world.callers.iter().position(|caller| !caller.is_quiet()) {
+        return Some(format!("caller {caller} is not through"));
+    }
     let counts = world.checkers.history.cell().counts();
     if counts.locks_held > 0 || counts.waiters > 0 {
         return Some(format!("nobody wants a lock, and yet: {counts:?}"));

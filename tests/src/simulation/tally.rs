@@ -53,6 +53,10 @@ pub struct Tally {
     pub failed_fast: u64,
     /// Times that a client found the cell unreachable.
     pub outages: u64,
+    /// Answers that programs of the simple interface got.
+    pub calls: u64,
+    /// Outcomes among them.
+    pub calls_told: u64,
     /// Statements made on the strength of a master's lease.
     pub statements: u64,
     /// Times that a replica became master.
@@ -102,6 +106,8 @@ impl Tally {
         self.timed_out += other.timed_out;
         self.failed_fast += other.failed_fast;
         self.outages += other.outages;
+        self.calls += other.calls;
+        self.calls_told += other.calls_told;
         self.statements += other.statements;
         self.reigns += other.reigns;
     }
@@ -137,6 +143,11 @@ impl fmt::Display for Tally {
             f,
             "{} calls came to their deadline, {} failed fast in {} outages",
             self.timed_out, self.failed_fast, self.outages
+        )?;
+        writeln!(
+            f,
+            "{} calls of the simple interface answered, {} with an outcome",
+            self.calls, self.calls_told
         )?;
         write!(f, "faults:")?;
         for (kind, count) in &self.faults {

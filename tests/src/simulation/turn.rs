@@ -190,7 +190,11 @@ impl World {
                 }
             }
             Output::CallAnswer { call, answer } => {
+                let gone = running.calls.remove(&call);
                 self.note(|| format!("replica {} answers {call:?}: {answer:?}", place + 1));
+                if let Some((key, _)) = gone {
+                    self.send(key, 1, Parcel::Told(answer));
+                }
             }
             Output::Log(happening) => {
                 self.tally.happened(&happening);

@@ -7,8 +7,8 @@
 use super::world::World;
 use crate::checkers::{Masters, Verdict};
 use cotter_cell::{Batch, Command, Entry};
-use cotter_replica::Output;
-use cotter_types::{Epoch, ServerFrame};
+use cotter_replica::{CallId, Output};
+use cotter_types::{Call, CallAnswer, CallResponse, Epoch, ServerFrame};
 
 impl World {
     /// Compares what the replica has applied with what others have.
@@ -39,6 +39,9 @@ impl World {
         let now = self.now();
         let name = self.host_name(place);
         for output in outbox {
+            if let Output::CallAnswer { call, answer } = output {
+                self.check_call_answer(place, speaks_for, *call, answer)?;
+            }
             let Output::Frame { stream, frame } = output else {
                 continue;
             };
@@ -86,6 +89,49 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn check_call_answer(
+        &mut self,
+        place: usize,
+        speaks_for: Option<Epoch>,
+        call: CallId,
+        answer: &CallAnswer,
+    ) -> Verdict {
+        let now = self.now();
+        let name = self.host_name(place);
+        let running = self.hosts[place].running.as_ref();
+        let asked = running.and_then(|running| running.calls.get(&call));
+        let Some((_, asked)) = asked else {
+            return Ok(());
+        };
+        match asked {
+            Call::Acquire { request, .. } | Call::Change { request, .. } => {
+                self.checkers.calls.told(*request, answer)?;
+            }
+            Call::Release { lock } => {
+                let history = &self.checkers.history;
+                self.checkers.calls.released(history, *lock, answer)?;
+            }
+            Call::Renew { .. } | Call::Query(_) => {}
+        }
+        let promised = match (asked, answer) {
+            (Call::Renew { lock, .. }, CallAnswer::Done(_)) => lock.session,
+            (
+                _,
+                CallAnswer::Done(
+                    CallResponse::Acquired { lock, .. } | CallResponse::Queued { lock, .. },
+                ),
+            ) => lock.session,
+            _ => return Ok(()),
+        };
+        self.checkers
+            .masters
+            .spoke(&name, speaks_for, now, answer)?;
+        match speaks_for {
+            Some(epoch) => self.checkers.condemned.promises(epoch, promised, answer),
+            None => Ok(()),
+        }
     }
 
     /// Reads in the master's log which sessions it has proposed to end.

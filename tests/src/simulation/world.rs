@@ -5,6 +5,7 @@
 //! ask the machine it runs on for anything.
 
 use super::agenda::Agenda;
+use super::caller::Caller;
 use super::faults::Ending;
 use super::guest::Guest;
 use super::host::Host;
@@ -14,8 +15,8 @@ use super::profile::{Choices, Profile};
 use super::random::Random;
 use super::tally::Tally;
 use crate::checkers::{
-    Condemned, Epochs, Exclusion, History, Locks, Masters, Nodes, Once, Order, Step, Tokens, Truth,
-    Verdict, Violation,
+    Calls, Condemned, Epochs, Exclusion, History, Locks, Masters, Nodes, Once, Order, Step, Tokens,
+    Truth, Verdict, Violation,
 };
 use cotter_cell::Genesis;
 use cotter_replica::StreamId;
@@ -94,6 +95,8 @@ pub(super) enum Event {
         life: u32,
         stream: StreamId,
     },
+    /// A caller's timer is over.
+    CallerWake { caller: usize, turn: u64 },
     /// A connection breaks because a way has been cut for long.
     Starve { key: ConnectionKey },
     /// A replica loses its peers.
@@ -123,6 +126,11 @@ pub(super) enum Purpose {
         host: (usize, u32),
         stream: StreamId,
     },
+    /// A call of the simple interface.
+    Call {
+        caller: (usize, u64),
+        host: (usize, u32),
+    },
 }
 
 /// A link between two replicas, over all its connections.
@@ -145,6 +153,7 @@ pub(super) struct Checkers {
     pub(super) condemned: Condemned,
     pub(super) exclusion: Exclusion,
     pub(super) truth: Truth,
+    pub(super) calls: Calls,
 }
 
 /// One run.
@@ -154,6 +163,7 @@ pub(super) struct World {
     pub(super) network: Network,
     pub(super) hosts: Vec<Host>,
     pub(super) guests: Vec<Guest>,
+    pub(super) callers: Vec<Caller>,
     pub(super) purposes: Vec<Purpose>,
     pub(super) pairs: Vec<Pair>,
     pub(super) checkers: Checkers,
@@ -176,7 +186,8 @@ impl World {
     pub(super) fn new(seed: u64, choices: Choices, trace: bool) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
         let profile = Profile::draw(&mut random, choices);
-        let machines = profile.replicas + profile.guests + 1;
+        let clients = profile.replicas + profile.guests + 1;
+        let machines = clients + profile.callers;
         let genesis = Genesis {
             cell_id: CellId(random.bits()),
             cell: "cell".to_owned(),
@@ -195,6 +206,7 @@ impl World {
             condemned: Condemned::default(),
             exclusion: Exclusion::default(),
             truth: Truth::default(),
+            calls: Calls::default(),
         };
         let hosts = (0..profile.replicas)
             .map(|place| Host::new(place, &genesis, &profile, &mut random))
@@ -202,11 +214,15 @@ impl World {
         let guests = (0..=profile.guests)
             .map(|place| Guest::new(place, profile.replicas + place, &profile, &mut random))
             .collect();
+        let callers = (0..profile.callers)
+            .map(|place| Caller::new(clients + place, profile.lease_ms, &mut random))
+            .collect();
         let mut world = Self {
             agenda: Agenda::new(),
             network,
             hosts,
             guests,
+            callers,
             purposes: Vec::new(),
             pairs: vec![Pair::default(); profile.replicas * profile.replicas],
             checkers,
@@ -238,6 +254,10 @@ impl World {
         for guest in 0..self.profile.guests {
             let delay = self.random.between(0, 1_500_000);
             self.agenda.after(delay, Event::GuestStart { guest });
+        }
+        for caller in 0..self.profile.callers {
+            let delay = self.random.between(0, 1_500_000);
+            self.caller_later(caller, delay);
         }
         let pace = self.profile.fault_pace_us;
         let first = 500_000 + self.random.around(pace);
@@ -286,6 +306,7 @@ impl World {
             tally.transactions_refused,
             tally.expired_nodes,
         ] = self.checkers.nodes.counts();
+        tally.calls_told = self.checkers.calls.count();
         tally.statements = self.checkers.masters.statements();
         tally
     }
@@ -350,6 +371,10 @@ impl World {
                 self.host_broken(host, life, stream);
                 Ok(())
             }
+            Event::CallerWake { caller, turn } => {
+                self.caller_wakes(caller, turn);
+                Ok(())
+            }
             Event::Starve { key } => {
                 self.starve(key);
                 Ok(())
@@ -398,6 +423,14 @@ impl World {
             (Purpose::Stream { host, stream, .. }, Parcel::Up(frame)) => {
                 self.frame_arrives(host, stream, frame);
                 Ok(())
+            }
+            (Purpose::Call { host, .. }, Parcel::Ask(call)) => {
+                self.call_arrives(host, key, call);
+                Ok(())
+            }
+            (Purpose::Call { caller, .. }, Parcel::Told(answer)) => {
+                self.network.break_connection(self.now(), key, 0);
+                self.caller_told(caller.0, caller.1, &answer)
             }
             (Purpose::Stream { host, stream, .. }, Parcel::End) if direction == 0 => {
                 self.network.break_connection(self.now(), key, 0);
@@ -462,11 +495,17 @@ impl World {
                 .observe(step, sent, &self.checkers.history)?;
             self.checkers.tokens.observe(step)?;
             self.checkers.locks.observe(step)?;
-            let guests = &self.guests;
+            self.checkers.calls.observe(step)?;
+            let (guests, callers) = (&self.guests, &self.callers);
             self.checkers.truth.observe(step, |session| {
                 guests
                     .iter()
                     .position(|guest| guest.session_id() == Some(session) && guest.believes(now))
+                    .or_else(|| {
+                        let believes = |it: &Caller| it.believes_in(now) == Some(session);
+                        let caller = callers.iter().position(believes);
+                        caller.map(|caller| guests.len() + caller)
+                    })
             })?;
             if step.index % CHECK_INTERVAL == 0 {
                 self.check_reference()?;
