@@ -42,11 +42,24 @@ pub enum Mutation {
     EverythingLeavesEarly,
     /// A client that gives up an acquire forgets it instead of cancelling it in the cell.
     GivenUpAcquireForgotten,
+    /// An acquire of the simple interface that comes again is told a whole lease, which it has not
+    /// got.
+    ReplayedAcquireToldWholeLease,
+    /// A lock of the simple interface whose session is condemned is renewed.
+    CondemnedLockRenewed,
+    /// The cell remembers no call.
+    CallsNotRemembered,
+    /// A transaction that is refused keeps what its first operations did.
+    TransactionNotRolledBack,
+    /// The number in a sequential name is not counted.
+    SequenceNotRaised,
+    /// A node goes before its time to live has passed.
+    TimeToLiveHalved,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::NoFlushBeforeSend,
         Self::MessagesTakenOncePerTurn,
         Self::AnswerBeforeApply,
@@ -65,6 +78,12 @@ impl Mutation {
         Self::LockDelayForgotten,
         Self::EverythingLeavesEarly,
         Self::GivenUpAcquireForgotten,
+        Self::ReplayedAcquireToldWholeLease,
+        Self::CondemnedLockRenewed,
+        Self::CallsNotRemembered,
+        Self::TransactionNotRolledBack,
+        Self::SequenceNotRaised,
+        Self::TimeToLiveHalved,
     ];
 }
 

@@ -15,6 +15,7 @@ use crate::command::Command;
 use crate::effect::{Effect, RememberedCall};
 use crate::mutate::Reply;
 use crate::tree::{check_local, limit};
+use cotter_types::mutation::{self, Mutation as Bug};
 use cotter_types::{
     Acquire, CellTime, EndReason, HandEnd, LeasedAcquire, Lifetime, LockId, NodeChange,
     NodeOperation, Nonce, OpenSession, Path, Refusal, RequestId, RequestNumber, Response,
@@ -179,6 +180,10 @@ impl Cell {
         let Some(memory) = self.calls.get(&request) else {
             return Ok(RememberedCall::Nothing);
         };
+        let changed = matches!(memory.call, Remembered::Changed(_));
+        if changed && mutation::active(Bug::CallsNotRemembered) {
+            return Ok(RememberedCall::Nothing);
+        }
         if fingerprint.is_some_and(|fingerprint| fingerprint != memory.fingerprint) {
             return Err(Refusal::RequestIdReused);
         }

@@ -9,6 +9,7 @@
 use crate::apply::Application;
 use crate::cell::Cell;
 use crate::state::{Deadline, DeadlineKind};
+use cotter_types::mutation::{self, Mutation as Bug};
 use cotter_types::{CellTime, Lifetime, Path, Refusal, limits};
 
 impl Cell {
@@ -23,6 +24,11 @@ impl Application<'_> {
     /// Begins a node's time to live, anew if it had begun before.
     pub(crate) fn begin_ttl(&mut self, path: &Path, ms: u64) {
         self.forget_ttl(path);
+        let ms = if mutation::active(Bug::TimeToLiveHalved) {
+            ms / 2
+        } else {
+            ms
+        };
         let at = self.cell.header.time.after_ms(ms);
         self.cell.expiries.insert(path.clone(), at);
         self.cell.indexes.deadlines.insert(ttl_deadline(path, at));

@@ -8,6 +8,7 @@
 use crate::apply::Application;
 use crate::cell::Cell;
 use crate::tree::{check_local, not_found};
+use cotter_types::mutation::{self, Mutation as Bug};
 use cotter_types::{
     Compare, Condition, NodeOperation, NodeResult, Refusal, Response, SessionId, Transaction,
     limits,
@@ -72,6 +73,10 @@ impl Application<'_> {
         for (operation, index) in transaction.operations.iter().zip(0..) {
             match self.operate(session, operation, &mut deleted) {
                 Ok(result) => results.push(result),
+                Err(why) if mutation::active(Bug::TransactionNotRolledBack) => {
+                    self.keep(before);
+                    return Err(failed(index, false, why));
+                }
                 Err(why) => {
                     self.roll_back(before);
                     return Err(failed(index, false, why));

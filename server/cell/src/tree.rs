@@ -7,6 +7,7 @@ use crate::cell::Cell;
 use crate::expiry::check_lifetime;
 use crate::footprint::Cacheable;
 use crate::state::{Lock, Node};
+use cotter_types::mutation::{self, Mutation as Bug};
 use cotter_types::{
     Contents, Create, CreateSequential, Delete, Instance, Lifetime, NodeStat, Path, Refusal,
     Response, SessionId, Set, limits,
@@ -188,7 +189,8 @@ impl Application<'_> {
         // The parent's stat is touched already: it has one more child.
         path.parent()
             .and_then(|parent| {
-                let rise = |node: &mut Node| node.sequence = number + 1;
+                let step = u64::from(!mutation::active(Bug::SequenceNotRaised));
+                let rise = |node: &mut Node| node.sequence = number + step;
                 self.cell.nodes.update(&parent, rise)
             })
             .expect("invariant I-CELL-6: a node has a parent");

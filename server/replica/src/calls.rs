@@ -15,6 +15,7 @@ use crate::log::ReplicaLog;
 use crate::replica::Replica;
 use cotter_cell::{Command, Recorded, RememberedCall};
 use cotter_types::limits::{CALLS_WAITING_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN};
+use cotter_types::mutation::{self, Mutation};
 use cotter_types::{
     Call, CallAnswer, CallResponse, LeasedAcquire, LockId, Moment, NodeChange, Query,
     QueryResponse, Refusal, RequestId, Response, Sequencer, SessionId, Unavailable,
@@ -269,7 +270,8 @@ impl<L: ReplicaLog> Replica<L> {
         let Some(master) = self.master.as_mut() else {
             return CallAnswer::Unavailable(self.not_master());
         };
-        if master.leases.is_condemned(session) {
+        let condemned = master.leases.is_condemned(session);
+        if condemned && !mutation::active(Mutation::CondemnedLockRenewed) {
             return CallAnswer::Unavailable(Unavailable::Condemned);
         }
         let Recorded::Done(Ok(Response::Acquired { sequencer, .. })) = outcome else {
@@ -298,6 +300,9 @@ impl<L: ReplicaLog> Replica<L> {
     /// that arrived then; never more than was granted.
     fn lease_left_ms(&self, session: SessionId, arrived: Moment) -> u64 {
         let granted = self.cell.session(session).map_or(0, |row| row.lease_ms);
+        if mutation::active(Mutation::ReplayedAcquireToldWholeLease) {
+            return granted;
+        }
         let end = self
             .master
             .as_ref()

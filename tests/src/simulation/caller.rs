@@ -380,6 +380,8 @@ impl World {
                 self.caller_rests(place);
                 return Ok(());
             }
+            // Just when its end is on its way through the log.
+            2 | 3 => lease_ms * 1_000 + caller.random.around(5_000),
             _ => caller.random.around(third),
         };
         self.caller_later(place, pause);
