@@ -4,13 +4,64 @@
 //! It is looked at where it arises, at the end of a turn, so that nothing which a replica says can
 //! reach anybody unchecked.
 
+use super::caller::Caller;
 use super::world::World;
-use crate::checkers::{Masters, Verdict};
+use crate::checkers::{Masters, Step, Verdict, Violation};
 use cotter_cell::{Batch, Command, Entry};
 use cotter_replica::{CallId, Output};
 use cotter_types::{Call, CallAnswer, CallResponse, Epoch, ServerFrame};
 
+/// Steps between two looks at the invariants of the whole reference state.
+const CHECK_INTERVAL: usize = 50;
+
 impl World {
+    /// Looks at entries that no replica had applied before.
+    pub(super) fn observe(&mut self, steps: &[Step]) -> Verdict {
+        for step in steps {
+            let now = self.now();
+            self.checkers.epochs.observe(step)?;
+            self.checkers.once.observe(step)?;
+            let once = &self.checkers.once;
+            let sent = |key| once.mutation(key);
+            self.checkers
+                .nodes
+                .observe(step, sent, &self.checkers.history)?;
+            self.checkers.tokens.observe(step)?;
+            self.checkers.locks.observe(step)?;
+            self.checkers.calls.observe(step)?;
+            let (guests, callers) = (&self.guests, &self.callers);
+            self.checkers.truth.observe(step, |session| {
+                guests
+                    .iter()
+                    .position(|guest| guest.session_id() == Some(session) && guest.believes(now))
+                    .or_else(|| {
+                        let believes = |it: &Caller| it.believes_in(now) == Some(session);
+                        let caller = callers.iter().position(believes);
+                        caller.map(|caller| guests.len() + caller)
+                    })
+            })?;
+            if step.index % CHECK_INTERVAL == 0 {
+                self.check_reference()?;
+            }
+            self.note(|| {
+                format!(
+                    "entry {} is {:?} -> {:?}",
+                    step.index, step.entry, step.applied
+                )
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks the invariants of the whole replicated state.
+    pub(super) fn check_reference(&self) -> Verdict {
+        self.checkers
+            .history
+            .cell()
+            .check()
+            .map_err(|broken| Violation::new("invariants", broken))
+    }
+
     /// Compares what the replica has applied with what others have.
     pub(super) fn observe_host(&mut self, place: usize) -> Verdict {
         let name = self.host_name(place);

@@ -15,16 +15,13 @@ use super::profile::{Choices, Profile};
 use super::random::Random;
 use super::tally::Tally;
 use crate::checkers::{
-    Calls, Condemned, Epochs, Exclusion, History, Locks, Masters, Nodes, Once, Order, Step, Tokens,
+    Calls, Condemned, Epochs, Exclusion, History, Locks, Masters, Nodes, Once, Order, Tokens,
     Truth, Verdict, Violation,
 };
 use cotter_cell::Genesis;
 use cotter_replica::StreamId;
 use cotter_session::ConnectionId;
 use cotter_types::{CellId, ReplicaId};
-
-/// Steps between two looks at the invariants of the whole reference state.
-const CHECK_INTERVAL: usize = 50;
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -480,53 +477,6 @@ impl World {
                 },
             );
         }
-    }
-
-    /// Looks at entries that no replica had applied before.
-    pub(super) fn observe(&mut self, steps: &[Step]) -> Verdict {
-        for step in steps {
-            let now = self.now();
-            self.checkers.epochs.observe(step)?;
-            self.checkers.once.observe(step)?;
-            let once = &self.checkers.once;
-            let sent = |key| once.mutation(key);
-            self.checkers
-                .nodes
-                .observe(step, sent, &self.checkers.history)?;
-            self.checkers.tokens.observe(step)?;
-            self.checkers.locks.observe(step)?;
-            self.checkers.calls.observe(step)?;
-            let (guests, callers) = (&self.guests, &self.callers);
-            self.checkers.truth.observe(step, |session| {
-                guests
-                    .iter()
-                    .position(|guest| guest.session_id() == Some(session) && guest.believes(now))
-                    .or_else(|| {
-                        let believes = |it: &Caller| it.believes_in(now) == Some(session);
-                        let caller = callers.iter().position(believes);
-                        caller.map(|caller| guests.len() + caller)
-                    })
-            })?;
-            if step.index % CHECK_INTERVAL == 0 {
-                self.check_reference()?;
-            }
-            self.note(|| {
-                format!(
-                    "entry {} is {:?} -> {:?}",
-                    step.index, step.entry, step.applied
-                )
-            });
-        }
-        Ok(())
-    }
-
-    /// Checks the invariants of the whole replicated state.
-    pub(super) fn check_reference(&self) -> Verdict {
-        self.checkers
-            .history
-            .cell()
-            .check()
-            .map_err(|broken| Violation::new("invariants", broken))
     }
 
     /// Adds a line to the trace; the text is only made when it is wanted.
