@@ -125,7 +125,8 @@ impl ClientBuilder {
 
     /// Says for how long no replica must have been of use before the cell counts as unreachable, and
     /// calls that would only wait fail at once. The default is 5 s; a failover takes well under one.
-    /// With [`Duration::MAX`] only the time limit of each call counts.
+    /// With [`Duration::MAX`] only the time limit of each call counts; with less than it takes to
+    /// connect, no session is ever opened.
     #[must_use]
     pub fn unreachable_after(mut self, bound: Duration) -> Self {
         self.unreachable_after = bound;

@@ -189,13 +189,19 @@ impl Inner {
             let now = clock::now();
             self.next_try = now.after(delay);
             self.circuit.lost(begin);
+            if !self.circuit.is_open() {
+                // The bound may come before the next try.
+                let bound = self.circuit.opens_at().since(now).min(delay);
+                tokio::time::sleep(bound).await;
+            }
+            let now = clock::now();
             if self.circuit.open_if_due(now) {
                 tracing::warn!("{}", self.circuit.report(now, self.next_try));
             }
             if self.circuit.is_open() && !through_outages {
                 return Err(self.unreachable(now));
             }
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep(self.next_try.since(now)).await;
         }
     }
 

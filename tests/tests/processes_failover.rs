@@ -182,7 +182,9 @@ fn create_until(stop: &AtomicBool, endpoints: &str) -> Vec<String> {
         }
         let name = format!("n{number}");
         let path = format!("/ls/local/kept/{name}");
-        let created = finish(&mut cotter_at(endpoints, &["create", "-x", "-p", &path]));
+        // A busy machine may take a while to start a whole cell.
+        let line = ["--timeout", "30", "create", "-x", "-p", &path];
+        let created = finish(&mut cotter_at(endpoints, &line));
         assert_eq!(created.code, 0, "{path}: {}", created.errors);
         acknowledged.push(name);
     }

@@ -77,6 +77,26 @@ fn cell_that_does_not_answer_is_status_69_within_the_timeout() {
 }
 
 #[test]
+fn cell_that_is_not_there_is_told_with_its_endpoints_without_being_asked_for_a_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    for verb in [&["ls"][..], &["create", "/ls/local/a"]] {
+        let mut arguments = vec!["--endpoints", &address];
+        arguments.extend(verb);
+        let output = cotter(&arguments);
+        let text = standard_error(&output);
+        assert_eq!(output.status.code(), Some(69), "{verb:?}: {text}");
+        assert!(
+            text.contains("the cell has been unreachable for"),
+            "{verb:?}: {text}"
+        );
+        assert!(text.contains(&address), "{verb:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{verb:?}: {text}");
+    }
+}
+
+#[test]
 fn file_that_is_missing_or_too_large_is_refused_before_the_cell_is_asked() {
     let missing = cotter(&["put", "/ls/local/a", "/does/not/exist"]);
     assert_eq!(missing.status.code(), Some(66));

@@ -63,6 +63,15 @@ pub(super) async fn for_lock(
                 leave(client).await;
                 limit = None;
             }
+            // It did not come as far as the queue, so another session does as well.
+            Err(AcquireError::Unreachable(report))
+                if matches!(wait_of(arguments, begun), Wait::Ms(_)) =>
+            {
+                outage.begins(&report);
+                leave(client).await;
+                let wait = arguments.wait.unwrap_or_default();
+                limit = Some(wait.saturating_sub(begun.elapsed()));
+            }
             Err(error) => {
                 leave(client).await;
                 return not_acquired(arguments, error).map(Waited::Over);
