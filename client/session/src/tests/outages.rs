@@ -8,6 +8,7 @@ use crate::{Call, Patience, State};
 use cotter_types::{
     Answer, EndReason, Moment, Refusal, RequestNumber, Response, ServerFrame, Unavailable, Wait,
 };
+use std::time::Duration;
 
 /// The bound of [`Script::new`], in milliseconds.
 const BOUND_MS: u64 = 5_000;
@@ -83,6 +84,23 @@ fn a_call_without_time_is_over_before_it_is_sent() {
     let mut script = Script::opened();
     script.call_for(1, unhold("x"), 0);
     script.expect(&["call 1: timed out, never sent"]);
+}
+
+#[test]
+fn the_session_wakes_for_a_deadline_and_for_the_end_of_the_bound() {
+    let mut script = Script::opened();
+    script.call_for(1, unhold("x"), 300);
+    let deadline = script.now.after(Duration::from_millis(300));
+    assert_eq!(script.session.next_wake(), deadline);
+    // Nothing else is due here: the only replica has asked to be left alone for longer.
+    let mut script = Script::with(|config| config.endpoints.truncate(1));
+    let bound = script.now.after(Duration::from_millis(BOUND_MS));
+    script.connected();
+    script.frame(ServerFrame::GoAway {
+        reason: "stopping".to_owned(),
+        retry_after_ms: 10_000,
+    });
+    assert_eq!(script.session.next_wake(), bound);
 }
 
 #[test]
