@@ -36,7 +36,9 @@
 //!
 //! What it cannot promise: if the clocks of two machines differ in rate by more than 1 %, or a
 //! hypervisor freezes this machine's time, a holder of the past may not know it. Everything that the
-//! lock protects should therefore check the [`Sequencer`] or its token.
+//! lock protects should therefore check the [`Sequencer`] or its token. For tables in SQLite and
+//! PostgreSQL the module `fencing` does, with the feature `sqlite` (or `sqlite-bundled`, which builds
+//! SQLite too) or `postgres`; none of them is on by default.
 //!
 //! An [`Observer`] only looks, and needs no session. What can be looked at is in [`Reads`].
 
@@ -45,6 +47,8 @@ mod client;
 mod clock;
 mod driver;
 mod error;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod fencing;
 mod lock;
 mod nodes;
 mod observer;
