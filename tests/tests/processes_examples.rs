@@ -71,3 +71,17 @@ fn leader_election_hands_over_when_the_leader_steps_down_and_when_it_dies() {
     carol.signal(Signal::SIGINT);
     assert_eq!(carol.wait().code(), Some(0), "{}", carol.log());
 }
+
+#[test]
+fn fenced_writes_refuses_the_late_one_however_often_it_is_run() {
+    let cell = DevCell::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ledger.db");
+    let file = file.to_str().unwrap();
+    for (name, entries) in [("once", 2), ("again", 4)] {
+        let mut run = start(&cell, directory.path(), "fenced-writes", &[file], name);
+        says(&mut run, "refused token ");
+        says(&mut run, &format!("{file} has {entries} entries"));
+        assert_eq!(run.wait().code(), Some(0), "{}", run.log());
+    }
+}

@@ -33,8 +33,13 @@ pub fn example(name: &str) -> PathBuf {
     built(&format!("{name}-under-test"))
 }
 
-/// Test executables stand in `deps`, beside which the binaries are.
-fn built(name: &str) -> PathBuf {
+/// Returns the path of a binary of this package. Test executables stand in `deps`, beside which the
+/// binaries are.
+///
+/// # Panics
+/// If this is called from something else than a test of this package.
+#[must_use]
+pub fn built(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a process knows its executable");
     let directory = own
         .ancestors()

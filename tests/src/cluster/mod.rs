@@ -21,7 +21,7 @@ mod system;
 mod turns;
 mod waiting;
 
-pub use binaries::{cotter, cotterd, example};
+pub use binaries::{built, cotter, cotterd, example};
 pub use cell::{Cell, DevCell, cotter_at};
 pub use http2::{HTTP2_OPENING, data_frame, headers_frame};
 pub use journal::{Journal, Turn};
