@@ -9,6 +9,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = [
         "proto/cotter/v1/attach.proto",
+        "proto/cotter/v1/cell.proto",
+        "proto/cotter/v1/locks.proto",
+        "proto/cotter/v1/nodes.proto",
         "proto/cotter/peer/v1/peer.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;

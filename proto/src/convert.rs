@@ -5,7 +5,9 @@
 
 mod attach;
 mod lock;
+mod locks;
 mod node;
+mod nodes;
 mod operation;
 mod query;
 mod refusal;

@@ -73,6 +73,10 @@ const UNAVAILABLE_URL: &str = "type.googleapis.com/cotter.v1.Unavailable";
 const UNKNOWN_URL: &str = "type.googleapis.com/cotter.v1.Unknown";
 const RETRY_INFO_URL: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
+/// The metadata in which a replica that is not the master says where the master is, for programs that
+/// do not decode details.
+pub const MASTER_KEY: &str = "cotter-master";
+
 /// Longest text of a status, in bytes: it travels percent-encoded in a header, which has a limit.
 const STATUS_TEXT_BYTES_MAX: usize = 1_024;
 
@@ -188,6 +192,14 @@ pub fn status(no: &No) -> Status {
         status
             .metadata_mut()
             .insert("grpc-retry-pushback-ms", MetadataValue::from(ms));
+    }
+    if let No::Unavailable(Unavailable::NotMaster {
+        address: Some(address),
+        ..
+    }) = no
+        && let Ok(address) = address.parse()
+    {
+        status.metadata_mut().insert(MASTER_KEY, address);
     }
     status
 }

@@ -104,6 +104,8 @@ fn not_master_is_unavailable_and_says_where_the_master_is() {
     let status = status(&no);
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(reason(&status), Some(no));
+    let master = status.metadata().get("cotter-master").unwrap();
+    assert_eq!(master.to_str().unwrap(), "10.0.0.2:7400");
 }
 
 #[test]

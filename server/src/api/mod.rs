@@ -1,11 +1,12 @@
-//! What clients connect to: the `Attach` stream, health checking, reflection.
+//! What clients connect to: the `Attach` stream, the unary services, health checking, reflection.
 //!
 //! The path of a frame: `serve` accepts the connection, `attach` reads and decodes the frame,
 //! `admission` checks what needs no cell, `door` lets it into the owner's inbox; the owner's answer
 //! goes through the queue of its stream (`streams`) to the task that writes (`writer`).
 //!
 //! A call of the simple interface has no stream: `calls` lets it in by the same door, and it carries
-//! its own way back. What the front doors for such calls share is in `edge`.
+//! its own way back. What the front doors for such calls share is in
+//! `edge`; the gRPC one is `unary`.
 //!
 //! This module must never decide what the cell decides, and never hold up the owner of the replica.
 
@@ -19,6 +20,7 @@ pub mod serve;
 pub mod streams;
 #[cfg(test)]
 mod tests;
+mod unary;
 mod writer;
 
 pub use attach::HELLO_MS_MAX;

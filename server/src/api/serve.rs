@@ -1,10 +1,12 @@
-//! The server that clients connect to: the `Attach` service, health, reflection.
+//! The server that clients connect to: the `Attach` service, the unary services, health, reflection.
 //!
 //! A connection whose other end is gone without a word is found by HTTP/2 pings. The settings are
 //! constants: nobody who runs a cell should have to know them.
 
 use super::attach::AttachService;
 use super::door::Door;
+use super::edge::Edge;
+use super::unary::Unary;
 use cotter_proto::FILE_DESCRIPTOR_SET;
 use cotter_proto::v1::cotter_server::CotterServer;
 use cotter_types::limits::FRAME_BYTES_MAX;
@@ -28,8 +30,14 @@ pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 1_024 * 1_024;
 /// What a client may send on one connection before the server has read it, in bytes.
 pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 2 * 1_024 * 1_024;
 
-/// The names under which health is reported: the whole server, and the service.
-const HEALTH_SERVICES: [&str; 2] = ["", "cotter.v1.Cotter"];
+/// The names under which health is reported: the whole server, and the services.
+const HEALTH_SERVICES: [&str; 5] = [
+    "",
+    "cotter.v1.Cotter",
+    "cotter.v1.Locks",
+    "cotter.v1.Nodes",
+    "cotter.v1.Cell",
+];
 
 /// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +95,12 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
+    // Older tools know reflection by its first name only.
+    let reflection_alpha = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1alpha()?;
+    let unary = Unary::new(Edge::new(door.clone(), cell));
     let attach = CotterServer::new(AttachService::new(door, cell))
         .max_decoding_message_size(FRAME_BYTES_MAX)
         .max_encoding_message_size(FRAME_BYTES_MAX);
@@ -97,8 +111,12 @@ pub async fn serve(
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
         .add_service(attach)
+        .add_service(unary.locks())
+        .add_service(unary.nodes())
+        .add_service(unary.cell())
         .add_service(health)
         .add_service(reflection)
+        .add_service(reflection_alpha)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             shutdown,
