@@ -84,6 +84,10 @@ pub const PLACE_COUNTED_MAX: usize = 1_000;
 
 /// Longest lock-delay, in milliseconds.
 pub const LOCK_DELAY_MS_MAX: u64 = 60_000;
+/// How long a restored cell grants no lock, in milliseconds of cell time: the longest lease, the
+/// longest lock-delay, and the drift of clocks over both.
+pub const RESTORE_CLOSED_MS: u64 =
+    (LEASE_MS_MAX + LOCK_DELAY_MS_MAX) * (1_000 + CLOCK_DRIFT_PER_MILLE) / 1_000;
 /// Most waiters in one lock's queue.
 pub const WAITERS_PER_LOCK_MAX: u64 = 10_000;
 /// Most holders of one shared lock.

@@ -149,7 +149,7 @@ pub(crate) struct Savepoint {
 }
 
 impl<'a> Application<'a> {
-    fn new(cell: &'a mut Cell, wall_ms: u64) -> Self {
+    pub(crate) fn new(cell: &'a mut Cell, wall_ms: u64) -> Self {
         Self {
             cell,
             wall_ms,
@@ -163,7 +163,7 @@ impl<'a> Application<'a> {
         }
     }
 
-    fn finish(self) -> Applied {
+    pub(crate) fn finish(self) -> Applied {
         assert!(
             self.disturbed.is_empty() && self.fruitless.is_empty(),
             "invariant I-CELL-5: a lock was left unsettled"

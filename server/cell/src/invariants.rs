@@ -22,6 +22,7 @@
 //! | I-CELL-15 | a ledger's ranges ascend above its floor and do not touch; no decided outcome is acknowledged |
 //! | I-CELL-16 | a node has an expiry exactly if it has a time to live; when that has passed, its lock is in use |
 //! | I-CELL-17 | a remembered call whose acquire lives names a living session, which has its request id as nonce and one outcome; what is not of a living session has a time to be forgotten; the bytes are right |
+//! | I-CELL-19 | while a restored cell is closed nobody holds a lock, and every lock that was used is delayed until then |
 
 use crate::call::Remembered;
 use crate::cell::{Cell, FEATURE_LEVEL_MAX, Indexes, active_key};
@@ -84,6 +85,17 @@ impl Cell {
                 && lock.listeners == listeners.count() as u64;
             ensure(right, 2, || format!("the counts of {path} are wrong"))?;
             held += u64::from(lock.mode.is_some());
+            let delayed = lock.delay_until >= Some(self.header.closed_until);
+            ensure(
+                !self.is_closed() || (lock.mode.is_none() && delayed),
+                19,
+                || {
+                    format!(
+                        "{path} could be granted before {:?}",
+                        self.header.closed_until
+                    )
+                },
+            )?;
         }
         ensure(held == self.header.locks_held, 2, || {
             format!("{held} locks are held, not {}", self.header.locks_held)

@@ -28,6 +28,7 @@ impl Application<'_> {
         self.disturb(path);
         if !self.cell.locks.contains(path) {
             self.cell.locks.insert(path.clone(), Lock::default());
+            self.delay_while_closed(path);
         }
         let lock = self.cell.locks.get(path).expect("it was just made");
         let now = self.cell.header.time;
@@ -68,10 +69,15 @@ impl Application<'_> {
             let most = limits::LOCKS_PER_SESSION_MAX;
             return Err(limit("locks of one session, waited for or held", most));
         }
+        let at_once = matches!(acquire.wait, Wait::No | Wait::Ms(0));
+        if at_once && self.cell.is_closed() && !self.cell.locks.contains(path) {
+            return Err(self.unavailable(acquire, &self.cell.lock_or_unused(path)));
+        }
         if self.cell.nodes.contains(path) {
             return Ok(());
         }
-        // The lock of a new node is free, so what is created here is also acquired.
+        // The lock of a new node is free, or delayed in a cell that was restored; so what is created
+        // here is also acquired or waited for.
         let lifetime = acquire.create.ok_or_else(|| not_found(path))?;
         self.create_nodes(session, path, &Contents::default(), lifetime, true)
     }

@@ -91,7 +91,7 @@ impl Cell {
     fn explain(&self, path: &Path, now: CellTime) -> Result<QueryResponse, Refusal> {
         check_local(self, path)?;
         let node = self.nodes.get(path).ok_or_else(|| not_found(path))?;
-        let lock = self.locks.get(path).cloned().unwrap_or_default();
+        let lock = self.lock_or_unused(path);
         let holders = self.holders_of(path).take(limits::EXPLAIN_ROWS_MAX);
         let waiters = self.waiters_of(path).take(limits::EXPLAIN_ROWS_MAX);
         let hands = (path.clone(), 0)..=(path.clone(), u64::MAX);

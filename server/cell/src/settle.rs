@@ -198,6 +198,15 @@ impl Application<'_> {
             .insert(delay_deadline(path, until));
     }
 
+    /// Keeps a lock unavailable as long as the cell grants nothing, if that is so.
+    pub(crate) fn delay_while_closed(&mut self, path: &Path) {
+        if self.cell.is_closed() && !mutation::active(Bug::LockDelayForgotten) {
+            self.delay(path, self.cell.header.closed_until);
+            let key = active_key(path);
+            self.cell.indexes.active.insert(key, path.clone());
+        }
+    }
+
     /// Ends a lock-delay whose time has come.
     pub(crate) fn end_delay(&mut self, path: &Path) {
         self.disturb(path);

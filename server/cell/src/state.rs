@@ -66,6 +66,8 @@ pub(crate) struct Header {
     pub(crate) content_bytes: u64,
     /// Bytes of what is remembered of calls.
     pub(crate) calls_bytes: u64,
+    /// Until when no lock is granted, because the cell was restored; 0 in one that never was.
+    pub(crate) closed_until: CellTime,
 }
 
 /// One node.

@@ -536,6 +536,39 @@ proptest! {
     }
 
     #[test]
+    fn restored_cell_is_sound_empty_of_holders_and_goes_on(
+        before in vec(step(), 1..60),
+        after in vec(step(), 1..40),
+    ) {
+        let mut pair = Pair::new();
+        for step in &before {
+            pair.step(step);
+        }
+        let new = Genesis {
+            cell_id: CellId(99),
+            token_floor: 1_000_000,
+            ..genesis()
+        };
+        let restored = pair.one.restored(&new).unwrap();
+        restored.check().unwrap();
+        let counts = restored.counts();
+        prop_assert_eq!((counts.sessions, counts.locks_held, counts.waiters), (0, 0, 0));
+        prop_assert_eq!((restored.applied(), restored.mastership().master), (0, None));
+        prop_assert!(restored.revision() > pair.one.revision());
+        prop_assert_eq!(pair.two.restored(&new).unwrap().digest(), restored.digest());
+        let rebuilt = Cell::rebuild(&new, restored.walk(1_000)).unwrap();
+        prop_assert_eq!(rebuilt.digest(), restored.digest());
+        let seen = restored.mastership().sequence;
+        pair.one = restored;
+        pair.two = rebuilt;
+        pair.sequence = 0;
+        pair.entry(&take_over(seen), None);
+        for step in &after {
+            pair.step(step);
+        }
+    }
+
+    #[test]
     fn queries_of_any_state_are_answered_or_refused(
         steps in vec(step(), 1..60),
         path in path(),

@@ -18,6 +18,7 @@
 //! @epoch=N COMMAND · @sequence=N COMMAND    the same in a batch of that epoch or sequence
 //! get PATH · stat PATH · list PATH … · explain PATH · locks PATH … · sessions … · check SEQUENCER
 //! outcome s1 #2 · place s1 · conflicts s1 · deadline · counts · footprint COMMAND
+//! restore cell=N floor=N                    a new cell of this one's state; then takeover
 //! repeat N COMMAND                          with {} for 1 to N; shows the last and how many
 //! ```
 //!
@@ -136,6 +137,7 @@ impl Stage {
                 |deadline| format!("at {}", deadline.0),
             )],
             "counts" => vec![show::counts(&self.cell)],
+            "restore" => self.restore(&words),
             _ => match query(first, rest) {
                 Some(query) => show::answer(&self.cell.query(&query, self.time)),
                 None => self.entry(text),
@@ -145,6 +147,27 @@ impl Stage {
             panic!("after {text:?}: {broken}");
         }
         shown
+    }
+
+    /// Goes on with the cell that a restore makes of this one.
+    fn restore(&mut self, words: &Words) -> Vec<String> {
+        let restored = self.cell.restored(&Genesis {
+            cell_id: CellId(words.number("cell").unwrap()),
+            cell: "main".to_owned(),
+            token_floor: words.number("floor").unwrap(),
+        });
+        match restored {
+            Ok(cell) => {
+                self.cell = cell;
+                self.sequence = 0;
+                vec![format!(
+                    "restored at revision {}, mastership sequence {}",
+                    self.cell.revision(),
+                    self.cell.mastership().sequence
+                )]
+            }
+            Err(error) => vec![format!("not restored: {error}")],
+        }
     }
 
     /// Applies what goes through the log.
