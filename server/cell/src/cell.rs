@@ -4,8 +4,8 @@
 //! so they do neither; `check` compares them with the tables.
 
 use crate::Genesis;
-use crate::call::Memory;
 use crate::effect::Recorded;
+use crate::memory::Memory;
 use crate::state::{
     Counts, Deadline, Header, Holder, Ledger, Lock, Mastership, Node, Outcome, Session, Waiter,
 };

@@ -24,10 +24,10 @@
 //! | I-CELL-17 | a remembered call whose acquire lives names a living session, which has its request id as nonce and one outcome; what is not of a living session has a time to be forgotten; the bytes are right |
 //! | I-CELL-19 | while a restored cell is closed nobody holds a lock, and every lock that was used is delayed until then |
 
-use crate::call::Remembered;
 use crate::cell::{Cell, FEATURE_LEVEL_MAX, Indexes, active_key};
 use crate::expiry::ttl_deadline;
 use crate::lock::wait_deadline;
+use crate::memory::Remembered;
 use crate::settle::delay_deadline;
 use crate::state::{Lock, Outcome};
 use cotter_types::{Lifetime, LockMode, Path, RequestNumber, limits};

@@ -20,6 +20,7 @@ mod footprint;
 mod invariants;
 mod ledger;
 mod lock;
+mod memory;
 mod mutate;
 mod query;
 mod rebuild;

@@ -8,10 +8,10 @@
 //! Rows must come as a walk gives them: tables in order of number, rows in order of key. Everything
 //! else is refused.
 
-use crate::call::Memory;
 use crate::cell::Cell;
 use crate::checkpoint::Chunk;
 use crate::command::Genesis;
+use crate::memory::Memory;
 use crate::state::{Header, Holder, Ledger, Lock, Node, Outcome, Session, Waiter};
 use crate::table::{Table, Tag, item_of_bytes};
 use cotter_types::{
