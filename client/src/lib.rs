@@ -42,6 +42,7 @@
 //!
 //! An [`Observer`] only looks, and needs no session. What can be looked at is in [`Reads`].
 
+mod backup;
 mod builder;
 mod client;
 mod clock;
@@ -60,6 +61,7 @@ mod transaction;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{Backup, BackupError, BackupSummary};
 pub use builder::{
     CALL_TIMEOUT_DEFAULT, ClientBuilder, DEFAULT_ENDPOINT, ENDPOINTS_VARIABLE,
     UNREACHABLE_AFTER_DEFAULT,

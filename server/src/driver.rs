@@ -199,6 +199,7 @@ impl Owner {
             *ending = false;
             self.measure(replica, taken, clock::now().since(before));
             self.let_out_all(replica);
+            self.streams.hand_out(|| replica.backup(clock::now()));
             let stands = Standing {
                 takes_part: true,
                 is_master: replica.is_master(),

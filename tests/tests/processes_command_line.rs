@@ -439,6 +439,51 @@ fn cell_shows_itself_and_its_members() {
 }
 
 #[test]
+fn backup_of_a_living_cell_is_whole_and_never_replaces_a_file() {
+    let bench = Bench::new();
+    for nth in 0..40 {
+        let put = bench.put(&format!("put /ls/local/n{nth}"), &vec![nth; 100_000]);
+        assert_eq!(put.code, 0, "{}", put.errors);
+    }
+    let holder = bench.hold("lock /ls/local/held", "held");
+    let file = bench.file("backup");
+    let line = format!("--output json cell backup {}", file.display());
+    let made = bench.run(&line);
+    assert_eq!(made.code, 0, "{}", made.errors);
+    let told: serde_json::Value = serde_json::from_str(&made.output).unwrap();
+    let bytes = std::fs::metadata(&file).unwrap().len();
+    assert_eq!(told["bytes"], bytes);
+    assert!(bytes > 4_000_000, "{bytes}");
+    assert!(!bench.file("backup.unfinished").exists());
+    let mut inspect = std::process::Command::new(cotter_tests::cluster::cotterd());
+    let seen = finish(inspect.args(["inspect", "--output", "json"]).arg(&file));
+    assert_eq!(seen.code, 0, "{}", seen.errors);
+    let seen: serde_json::Value = serde_json::from_str(&seen.output).unwrap();
+    let checkpoint = &seen["checkpoints"][0];
+    assert_eq!(checkpoint["whole"], true);
+    assert_eq!(checkpoint["digest"], told["state_digest"]);
+    assert_eq!(checkpoint["revision"], told["revision"]);
+    assert_eq!(checkpoint["cell_id"], told["cell_id"]);
+    let again = bench.run(&line);
+    assert_eq!(again.code, 74, "{}", again.errors);
+    assert!(again.errors.contains("there already"), "{}", again.errors);
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), bytes);
+    drop(holder);
+}
+
+#[test]
+fn backup_without_a_cell_leaves_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("backup");
+    let port = free_ports(1)[0];
+    let endpoint = format!("127.0.0.1:{port}");
+    let mut command = cotter_at(&endpoint, &["cell", "backup", file.to_str().unwrap()]);
+    let failed = finish(&mut command);
+    assert_eq!(failed.code, UNAVAILABLE, "{}", failed.errors);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn any_living_endpoint_is_enough() {
     let bench = Bench::new();
     let dead = free_ports(1)[0];

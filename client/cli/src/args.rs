@@ -225,7 +225,23 @@ pub(crate) enum CellVerb {
     Status,
     /// List the replicas
     Members,
+    /// Write the whole cell, as it is at one moment, into a file, while the cell goes on
+    #[command(after_help = BACKUP_HELP)]
+    Backup {
+        /// The file, which must not exist; it gets its name only when all of it is on the disk
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
+
+const BACKUP_HELP: &str = "\
+The backup holds everything that was acknowledged before the command was run, contents and names of
+clients included: keep it where only you can read it. cotterd inspect FILE says what is in it, and
+whether it is whole.
+
+Exit status: that of cotter, or
+  69  the master was not found, makes other backups already, or stopped meanwhile; there is no file
+  74  the file is there already, or cannot be written";
 
 /// Arguments of `cotter lock`.
 #[derive(Debug, Args)]

@@ -221,6 +221,20 @@ impl<L: ReplicaLog> Replica<L> {
         &self.cell
     }
 
+    /// Returns the state as it is, for a backup: said, like an answer to a query, on the strength of
+    /// a lease that stands after the request arrived. `now` must have been read after that. Costs the
+    /// same whatever the cell's size.
+    ///
+    /// # Errors
+    /// Where the master is, if this replica does not reign.
+    pub fn backup(&mut self, now: Moment) -> Result<Cell, Unavailable> {
+        self.observe(now);
+        match &self.master {
+            Some(_) => Ok(self.cell.snapshot()),
+            None => Err(self.not_master()),
+        }
+    }
+
     /// Tells whether this replica reigns.
     #[must_use]
     pub fn is_master(&self) -> bool {

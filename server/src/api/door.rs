@@ -30,6 +30,7 @@
 //! This module must never block the owner, and never let in what nobody counts.
 
 use super::calls::Called;
+use super::snapshots::Wanted;
 use super::streams::{Outgoing, StreamTable};
 use cotter_replica::{Input, StreamId};
 use cotter_types::limits::{CONTENTS_BYTES_MAX, STREAMS_MAX, TRANSACTION_BYTES_MAX};
@@ -106,6 +107,8 @@ pub(super) enum Content {
     },
     /// Somebody calls, without a stream.
     Called(Called),
+    /// Somebody wants the whole state.
+    Wanted(Wanted),
     /// Anything else.
     Input(Input),
 }
@@ -183,6 +186,14 @@ impl Door {
             reply,
         };
         self.push(Content::Called(called), Permit::Pool { _part })
+    }
+
+    /// Asks the owner for the whole state.
+    pub(super) async fn push_wanted(&self, wanted: Wanted) -> Result<(), OwnerGone> {
+        let part = Arc::clone(&self.requests).acquire_owned().await;
+        // The pools are never closed.
+        let _part = part.map_err(|_| OwnerGone)?;
+        self.push(Content::Wanted(wanted), Permit::Pool { _part })
     }
 
     /// Waits for room for one input of a peer link. What takes the room is sent without waiting, so

@@ -16,10 +16,11 @@
 //!
 //! This module must never repeat a call by itself, and never promise more of a lease than the cell did.
 
-use super::door::Door;
+use super::door::{Door, OwnerGone};
+use cotter_cell::Cell;
 use cotter_proto::status::{No, Unknown};
 use cotter_types::limits::CLOCK_DRIFT_PER_MILLE;
-use cotter_types::{Call, CallAnswer, CallResponse, Refusal, RequestId, Sequencer};
+use cotter_types::{Call, CallAnswer, CallResponse, Refusal, RequestId, Sequencer, Unavailable};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,6 +49,11 @@ impl Edge {
     /// Returns the cell's name.
     pub(super) fn cell(&self) -> &str {
         &self.cell
+    }
+
+    /// Asks for the whole state as the master may say it now.
+    pub(super) async fn snapshot(&self) -> Result<Result<Cell, Unavailable>, OwnerGone> {
+        self.door.snapshot().await
     }
 
     /// Makes a call for `principal`, and waits for its answer until shortly before `deadline`.

@@ -17,6 +17,7 @@ pub mod door;
 #[allow(dead_code, reason = "the front doors come one after the other")]
 mod edge;
 pub mod serve;
+mod snapshots;
 pub mod streams;
 #[cfg(test)]
 mod tests;

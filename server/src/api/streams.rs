@@ -7,9 +7,11 @@
 
 use super::calls::CallTable;
 use super::door::{Arrival, Content};
+use super::snapshots::SnapshotTable;
+use cotter_cell::Cell;
 use cotter_replica::{CallId, Input, StreamId};
 use cotter_types::limits::{IN_FLIGHT_PER_STREAM_MAX, SESSIONS_PER_STREAM_MAX};
-use cotter_types::{Answer, CallAnswer, QueryResponse, ServerFrame};
+use cotter_types::{Answer, CallAnswer, QueryResponse, ServerFrame, Unavailable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -183,6 +185,7 @@ pub(super) fn weight(frame: &ServerFrame) -> usize {
 pub struct StreamTable {
     open: BTreeMap<StreamId, Entry>,
     calls: CallTable,
+    snapshots: SnapshotTable,
 }
 
 /// What the table knows of a stream, until the replica has heard of its end.
@@ -219,6 +222,10 @@ impl StreamTable {
                 is_open.then_some(Input::Frame { stream, frame })
             }
             Content::Called(called) => Some(self.calls.admit(called)),
+            Content::Wanted(wanted) => {
+                self.snapshots.admit(wanted);
+                None
+            }
             Content::Input(input) => Some(input),
         }
     }
@@ -245,6 +252,12 @@ impl StreamTable {
     /// Answers a call of the simple interface.
     pub fn answer(&mut self, call: CallId, answer: CallAnswer) {
         self.calls.answer(call, answer);
+    }
+
+    /// Hands out what `take` gives to everybody who wants the whole state; `take` is not called if
+    /// nobody does.
+    pub fn hand_out(&mut self, take: impl FnMut() -> Result<Cell, Unavailable>) {
+        self.snapshots.hand_out(take);
     }
 
     /// Closes a stream after what was delivered to it before.

@@ -1,6 +1,6 @@
 //! `cotter cell status` and `cotter cell members`.
 
-use super::observer;
+use super::{backup, observer};
 use crate::args::{CellVerb, Common};
 use crate::failure::Failure;
 use crate::output::{Table, show, span};
@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 /// Shows what was asked of the cell itself.
 pub(crate) async fn run(verb: &CellVerb, common: &Common) -> Result<(), Failure> {
+    if let CellVerb::Backup { file } = verb {
+        return backup::run(file, common).await;
+    }
     let status = observer(common)?.status().await?;
     match verb {
         CellVerb::Status => show(common.output, &status_table(&status), &status_json(&status)),
@@ -17,6 +20,7 @@ pub(crate) async fn run(verb: &CellVerb, common: &Common) -> Result<(), Failure>
             &members_table(&status),
             &members_json(&status),
         ),
+        CellVerb::Backup { .. } => Ok(()),
     }
 }
 

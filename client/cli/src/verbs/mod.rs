@@ -1,5 +1,6 @@
 //! The verbs, all but `lock`: each asks the cell, and shows what it said.
 
+pub(crate) mod backup;
 pub(crate) mod cell;
 pub(crate) mod locks;
 pub(crate) mod nodes;

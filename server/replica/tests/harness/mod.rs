@@ -6,7 +6,7 @@ mod memory_log;
 
 pub(crate) use memory_log::MemoryLog;
 
-use cotter_cell::Genesis;
+use cotter_cell::{Cell, Genesis};
 use cotter_replica::{
     CallId, FEATURE_LEVEL_MAX, Happening, Input, Member, Output, PeerMessage, Replica,
     ReplicaConfig, StreamId, Timing,
@@ -265,6 +265,17 @@ impl Cluster {
     /// Returns the answer to a call, if it has come, and forgets it.
     pub(crate) fn call_answer(&mut self, at: ReplicaId, call: CallId) -> Option<CallAnswer> {
         self.answers.remove(&(at, call))
+    }
+
+    /// Asks a replica for a backup, when its clock is `later`.
+    pub(crate) fn backup(
+        &mut self,
+        at: ReplicaId,
+        later: Duration,
+    ) -> Result<Cell, cotter_types::Unavailable> {
+        let now = self.now.after(later);
+        let seat = self.seats.get_mut(&at).expect("known");
+        seat.replica.as_mut().expect("it runs").backup(now)
     }
 
     /// Waits until exactly one replica reigns, at most five seconds.

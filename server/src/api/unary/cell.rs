@@ -1,10 +1,12 @@
 //! `cotter.v1.Cell`: how the cell is.
 
-use super::Unary;
+use super::backup::BackupStream;
+use super::{Unary, count};
 use cotter_proto::v1;
 use cotter_proto::v1::cell_server::Cell;
 use cotter_proto::v1::query_response::Response as Found;
-use tonic::{Request, Response, Status};
+use tokio::time::Instant;
+use tonic::{Code, Request, Response, Status};
 
 #[tonic::async_trait]
 impl Cell for Unary {
@@ -39,5 +41,18 @@ impl Cell for Unary {
             _ => None,
         };
         self.look("Cell/ListSessions", request, ask, write).await
+    }
+
+    type BackupStream = BackupStream;
+
+    async fn backup(
+        &self,
+        _request: Request<v1::BackupRequest>,
+    ) -> Result<Response<BackupStream>, Status> {
+        let begin = Instant::now();
+        let answer = self.begin_backup().await;
+        let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
+        count("grpc", "Cell/Backup", format!("{code:?}"), begin.elapsed());
+        answer.map(Response::new)
     }
 }

@@ -7,6 +7,7 @@
 //! This module must never decide anything: what a field may be is decided by the conversions and the
 //! cell, what an answer means by `edge`.
 
+mod backup;
 mod cell;
 mod deadline;
 mod locks;
@@ -21,6 +22,8 @@ use cotter_proto::{WireError, v1};
 use cotter_types::limits::{BATCH_BYTES_MAX, FRAME_BYTES_MAX};
 use cotter_types::{Call, CallResponse, Query, Refusal};
 use deadline::deadline;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
@@ -33,12 +36,17 @@ const REQUEST_BYTES_MAX: usize = 64 * 1_024;
 #[derive(Clone, Debug)]
 pub(super) struct Unary {
     edge: Edge,
+    /// Places for backups.
+    backups: Arc<Semaphore>,
 }
 
 impl Unary {
     /// Serves by way of `edge`.
     pub(super) fn new(edge: Edge) -> Self {
-        Self { edge }
+        Self {
+            edge,
+            backups: Arc::new(Semaphore::new(backup::BACKUPS_MAX)),
+        }
     }
 
     /// Returns the service `cotter.v1.Locks`.

@@ -33,7 +33,7 @@ pub use damage::CheckpointError;
 pub use format::CHECKPOINT_FORMAT_VERSION;
 pub use pieces::{Assembly, Offer, PIECE_BYTES_MAX, PieceReader};
 pub use reader::CheckpointReader;
-pub use writer::{write, write_as};
+pub use writer::{Encoder, write, write_as};
 
 /// Bytes of a chunk; a single row may be larger.
 pub const CHUNK_BYTES: usize = 256 * 1_024;

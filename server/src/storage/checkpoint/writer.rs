@@ -9,6 +9,7 @@ use super::{
 };
 use crate::storage::Files;
 use cotter_cell::Chunk;
+use std::fmt;
 use std::io;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -71,61 +72,114 @@ fn write_aside<F: Files>(
     meta: &CheckpointMeta,
     chunks: impl IntoIterator<Item = Chunk>,
 ) -> Result<(), CheckpointError> {
-    if meta.beside.len() > BESIDE_BYTES_MAX {
-        return Err(CheckpointError::TooLarge {
-            what: "what is kept beside the state",
-        });
-    }
-    let (header, mut previous) =
-        encode_header(meta).ok_or(CheckpointError::TooLarge { what: "the header" })?;
-    let mut output = Output {
-        file: files.create(aside)?,
-        files,
-        offset: 0,
-        synced: 0,
-        digest: Xxh3::new(),
-    };
-    output.append(&header)?;
-    output.digest.update(&header);
-    let (mut rows, mut count) = (0, 0);
-    let mut record = Vec::new();
-    for chunk in chunks {
-        if chunk.bytes.len() > BODY_BYTES_MAX {
-            return Err(CheckpointError::TooLarge { what: "a chunk" });
+    let pieces = Encoder::new(meta, chunks.into_iter())?;
+    let file = files.create(aside)?;
+    let (mut offset, mut synced) = (0, 0);
+    for piece in pieces {
+        let piece = piece?;
+        files.write_at(&file, offset, &piece)?;
+        offset += piece.len() as u64;
+        if offset - synced >= SYNC_BYTES {
+            files.sync_data(&file)?;
+            synced = offset;
         }
-        previous = encode_chunk(&chunk, previous, &mut record);
-        output.append(&record)?;
-        output.digest.update(&record);
-        count += 1;
-        rows += u64::from(chunk.rows);
     }
-    let end = End {
-        digest: output.digest.digest128(),
-        chunks: count,
-        rows,
-    };
-    encode_end(end, previous, &mut record);
-    output.append(&record)?;
-    output.files.sync_data(&output.file)?;
+    files.sync_data(&file)?;
     Ok(())
 }
 
-struct Output<'a, F: Files> {
-    files: &'a F,
-    file: F::File,
-    offset: u64,
-    synced: u64,
+/// The bytes of a checkpoint file, in pieces of about a chunk, in order. Whoever does not take all of
+/// them has nothing.
+pub struct Encoder<I> {
+    chunks: I,
+    stage: Stage,
+    /// Checksum of the header or record before.
+    previous: u32,
     digest: Xxh3,
+    count: u64,
+    rows: u64,
 }
 
-impl<F: Files> Output<'_, F> {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.files.write_at(&self.file, self.offset, bytes)?;
-        self.offset += bytes.len() as u64;
-        if self.offset - self.synced >= SYNC_BYTES {
-            self.files.sync_data(&self.file)?;
-            self.synced = self.offset;
+#[derive(Debug)]
+enum Stage {
+    Header(Vec<u8>),
+    Chunks,
+    Done,
+}
+
+impl<I> fmt::Debug for Encoder<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder")
+            .field("stage", &self.stage)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<I: Iterator<Item = Chunk>> Encoder<I> {
+    /// Begins with the header.
+    ///
+    /// # Errors
+    /// [`CheckpointError::TooLarge`].
+    pub fn new(meta: &CheckpointMeta, chunks: I) -> Result<Self, CheckpointError> {
+        if meta.beside.len() > BESIDE_BYTES_MAX {
+            return Err(CheckpointError::TooLarge {
+                what: "what is kept beside the state",
+            });
         }
-        Ok(())
+        let (header, previous) =
+            encode_header(meta).ok_or(CheckpointError::TooLarge { what: "the header" })?;
+        let mut digest = Xxh3::new();
+        digest.update(&header);
+        Ok(Self {
+            chunks,
+            stage: Stage::Header(header),
+            previous,
+            digest,
+            count: 0,
+            rows: 0,
+        })
+    }
+
+    fn record(&mut self) -> Result<Vec<u8>, CheckpointError> {
+        let mut record = Vec::new();
+        match self.chunks.next() {
+            Some(chunk) if chunk.bytes.len() > BODY_BYTES_MAX => {
+                self.stage = Stage::Done;
+                return Err(CheckpointError::TooLarge { what: "a chunk" });
+            }
+            Some(chunk) => {
+                self.previous = encode_chunk(&chunk, self.previous, &mut record);
+                self.digest.update(&record);
+                self.count += 1;
+                self.rows += u64::from(chunk.rows);
+            }
+            None => {
+                self.stage = Stage::Done;
+                let end = End {
+                    digest: self.digest.digest128(),
+                    chunks: self.count,
+                    rows: self.rows,
+                };
+                encode_end(end, self.previous, &mut record);
+            }
+        }
+        Ok(record)
+    }
+}
+
+impl<I: Iterator<Item = Chunk>> Iterator for Encoder<I> {
+    type Item = Result<Vec<u8>, CheckpointError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.stage {
+            Stage::Header(header) => {
+                let header = std::mem::take(header);
+                self.stage = Stage::Chunks;
+                Some(Ok(header))
+            }
+            Stage::Chunks => Some(self.record()),
+            Stage::Done => None,
+        }
     }
 }
