@@ -12,6 +12,8 @@ mod cell;
 mod deadline;
 mod locks;
 mod nodes;
+#[cfg(test)]
+mod tests;
 
 use super::edge::{Edge, count, principal};
 use cotter_proto::status::{No, status};
