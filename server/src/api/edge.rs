@@ -32,6 +32,9 @@ const MARGIN_PARTS: u32 = 20;
 /// Most that is kept for the way back, in milliseconds.
 const MARGIN_MS_MAX: u64 = 250;
 
+/// The name of a holder that gives none.
+const UNNAMED: &str = "unnamed";
+
 /// The way from a front door to the cell. Clones are cheap and lead to the same replica.
 #[derive(Clone, Debug)]
 pub(super) struct Edge {
@@ -67,6 +70,7 @@ impl Edge {
         mut call: Call,
         deadline: Option<Instant>,
     ) -> Result<CallResponse, No> {
+        introduce(&mut call, &principal);
         let repeatable = is_repeatable(&call);
         let lost = |late| No::Unknown(Unknown { repeatable, late });
         let answered = match deadline {
@@ -99,6 +103,20 @@ fn is_repeatable(call: &Call) -> bool {
     match call {
         Call::Change { repeatable, .. } => *repeatable,
         Call::Acquire { .. } | Call::Renew { .. } | Call::Release { .. } | Call::Query(_) => true,
+    }
+}
+
+/// Gives a holder who does not say who it is a name that people can read, and its address as its host.
+fn introduce(call: &mut Call, principal: &str) {
+    if let Call::Acquire { acquire, .. } = call {
+        let holder = &mut acquire.holder;
+        if holder.name.is_empty() {
+            UNNAMED.clone_into(&mut holder.name);
+        }
+        if holder.host.is_empty() {
+            let (_, address) = principal.rsplit_once('@').unwrap_or(("", principal));
+            address.clone_into(&mut holder.host);
+        }
     }
 }
 

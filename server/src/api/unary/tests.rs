@@ -199,6 +199,8 @@ async fn acquire_has_a_lease_of_its_own_and_is_told_what_is_safe_of_it() {
     assert_eq!(acquire.wait, Wait::Forever);
     assert_eq!((acquire.lease_ms, acquire.create), (0, None));
     assert_eq!(answer_within_ms, 0);
+    let holder = acquire.holder;
+    assert_eq!((&*holder.name, &*holder.host), ("unnamed", "127.0.0.1"));
 }
 
 #[tokio::test]
@@ -437,6 +439,7 @@ async fn what_is_too_large_is_refused_at_the_door() {
     assert!(status.message().contains("at most 262144"), "{status}");
     request.contents = vec![0; 8 * CONTENTS_BYTES_MAX].into();
     let status = api.set(request).await;
+    assert_eq!(status.code(), Code::OutOfRange);
     assert!(status.message().contains("too large"), "{status}");
     let long = acquire_with(|it| it.path = "a".repeat(100_000));
     let status = in_time(api.locks().acquire(long)).await.unwrap_err();
