@@ -75,7 +75,8 @@ fn finish(process: &mut Process) {
 }
 
 fn number(text: &str) -> u64 {
-    text.parse().unwrap()
+    text.parse()
+        .unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
 
 fn lock_lives_through_the_death_of_the_master(options: &[&str]) {
