@@ -2,6 +2,7 @@
 
 mod cells;
 mod checkpoint;
+mod checkpoint_hostile;
 mod checkpoint_pieces;
 mod checkpoint_size;
 mod crash;
