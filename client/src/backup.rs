@@ -59,7 +59,7 @@ pub struct BackupSummary {
     pub cell_id: String,
     /// The revision that it shows.
     pub revision: u64,
-    /// Digest of the cell's state, in hexadecimal digits.
+    /// Digest of the state in the file, in hexadecimal digits.
     pub state_digest: String,
 }
 

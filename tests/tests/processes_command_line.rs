@@ -475,8 +475,9 @@ fn backup_of_a_living_cell_is_whole_and_never_replaces_a_file() {
 fn backup_without_a_cell_leaves_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("backup");
-    let port = free_ports(1)[0];
-    let endpoint = format!("127.0.0.1:{port}");
+    // Held, so that no other test's cell gets the port; nobody ever answers there.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = silent.local_addr().unwrap().to_string();
     let mut command = cotter_at(&endpoint, &["cell", "backup", file.to_str().unwrap()]);
     let failed = finish(&mut command);
     assert_eq!(failed.code, UNAVAILABLE, "{}", failed.errors);

@@ -15,13 +15,16 @@
 //!   It covers all locks, those that nobody had heard of at the time of the backup too.
 //!
 //! What it cannot know: sequential names that were given out after the backup, and the outcomes of
-//! requests made after it. Both can come again.
+//! requests made after it. Both can come again. A backup leaves out what is remembered of calls of the
+//! simple interface too, because their request ids prove who may renew a lock.
 
 use crate::apply::Application;
 use crate::cell::Cell;
 use crate::command::Genesis;
 use crate::state::{Header, Lock, Mastership};
-use cotter_types::{EndReason, FencingToken, Instance, Path, Revision, SessionId, limits};
+use crate::table::{Table, Tag};
+use cotter_types::{EndReason, FencingToken, Instance, Nonce, Path, Revision, SessionId, limits};
+use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
 
 /// How far the generations of nodes and locks are raised: more than any can rise between a backup
@@ -80,6 +83,27 @@ impl Cell {
         end_all(&mut cell, floor / 1_000);
         cell.raise_generations();
         Ok(cell)
+    }
+
+    /// Returns the state without what proves who may speak for a session or a lock, as it goes into a
+    /// backup: whoever may read one must not be able to take over what living clients hold. A restore
+    /// ends all sessions, so nothing that it needs is missing. Costs what there is of sessions.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut cell = self.snapshot();
+        // Calls are known by their request ids, which are such proofs.
+        cell.calls = Table::new(Tag::Calls);
+        cell.header.calls_bytes = 0;
+        cell.indexes.memories = OrdSet::new();
+        cell.indexes.nonces = OrdMap::new();
+        let sessions: Vec<SessionId> = cell.sessions.iter().map(|(id, _)| *id).collect();
+        for id in sessions {
+            let nonce = Nonce(u128::from(id.0));
+            cell.sessions
+                .update(&id, |session| Arc::make_mut(session).nonce = nonce);
+            cell.indexes.nonces.insert(nonce, id);
+        }
+        cell
     }
 
     /// Returns the header of the restored cell. A new field must be thought about here.

@@ -184,3 +184,53 @@ fn rows_and_tables_out_of_order_are_refused() {
     let refused = Cell::rebuild(&genesis(), late).map(|cell| cell.digest());
     assert_eq!(refused, Err(RebuildError::Order(1)), "the header is first");
 }
+
+#[test]
+fn state_for_a_backup_does_not_tell_who_may_speak_for_a_session() {
+    let mut original = cell(10);
+    let secret = Nonce(0x1234_5678_9abc_def0_1234_5678_9abc_def0);
+    let open = OpenSession {
+        nonce: secret,
+        lease_ms: 12_000,
+        metadata: SessionMetadata::default(),
+    };
+    let applied = original.apply(&Entry::Batch(Batch {
+        epoch: Epoch(1),
+        sequence: 2,
+        stamp: Stamp::default(),
+        commands: vec![Command::Open {
+            open,
+            principal: String::new(),
+        }],
+    }));
+    assert!(applied.accepted);
+    let encoded = postcard_of(secret);
+    let holds = |cell: &Cell| {
+        let mut chunks = cell.walk(1_000);
+        chunks.any(|chunk| {
+            chunk
+                .bytes
+                .windows(encoded.len())
+                .any(|part| part == encoded)
+        })
+    };
+    assert!(holds(&original), "the test has lost its teeth");
+    let public = original.without_secrets();
+    assert!(!holds(&public));
+    public.check().unwrap();
+    assert_eq!(public.session_by_nonce(secret), None);
+    assert_eq!(public.counts(), original.counts());
+    assert_eq!(original.session_by_nonce(secret), Some(SessionId(2)));
+}
+
+/// Returns a nonce as rows hold it: seven bits a byte, the lowest first.
+fn postcard_of(nonce: Nonce) -> Vec<u8> {
+    let mut rest = nonce.0;
+    let mut bytes = Vec::new();
+    while rest >= 0x80 {
+        bytes.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}

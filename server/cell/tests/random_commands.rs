@@ -551,6 +551,10 @@ proptest! {
         };
         let restored = pair.one.restored(&new).unwrap();
         restored.check().unwrap();
+        let public = pair.one.without_secrets();
+        public.check().unwrap();
+        prop_assert_eq!(public.counts(), pair.one.counts());
+        public.restored(&new).unwrap().check().unwrap();
         let counts = restored.counts();
         prop_assert_eq!((counts.sessions, counts.locks_held, counts.waiters), (0, 0, 0));
         prop_assert_eq!((restored.applied(), restored.mastership().master), (0, None));
