@@ -57,6 +57,15 @@ fn fingerprint(parts: &impl Serialize) -> u128 {
     xxh3_128(&postcard::to_stdvec(parts).expect("a request can always be encoded"))
 }
 
+/// Returns who the caller has proved to be. Who has proved nothing is known by its address only, and
+/// may come from another one the next time, through another route or after a move.
+fn identity(principal: &str) -> &str {
+    match principal.split_once('@') {
+        Some(("anonymous", _)) => "anonymous",
+        _ => principal,
+    }
+}
+
 /// Returns the fingerprint of an acquire.
 pub(crate) fn fingerprint_of_acquire(principal: &str, acquire: &LeasedAcquire) -> u128 {
     let LeasedAcquire {
@@ -69,7 +78,7 @@ pub(crate) fn fingerprint_of_acquire(principal: &str, acquire: &LeasedAcquire) -
         holder: _,
     } = acquire;
     let arguments = (path, mode, wait, lease_ms, lock_delay_ms, create);
-    fingerprint(&(1_u8, principal, arguments))
+    fingerprint(&(1_u8, identity(principal), arguments))
 }
 
 /// Returns the fingerprint of a change.
@@ -78,7 +87,7 @@ pub(crate) fn fingerprint_of_change(
     sequencer: Option<&Sequencer>,
     change: &NodeChange,
 ) -> u128 {
-    fingerprint(&(2_u8, principal, sequencer, change))
+    fingerprint(&(2_u8, identity(principal), sequencer, change))
 }
 
 impl Cell {
