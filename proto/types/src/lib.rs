@@ -19,6 +19,7 @@ mod sequencer;
 mod session;
 mod time;
 mod transaction;
+mod transaction_json;
 
 pub use call::{
     Call, CallAnswer, CallIdError, CallResponse, LeasedAcquire, LockId, NodeChange, RequestId,
@@ -41,6 +42,7 @@ pub use sequencer::{Sequencer, SequencerError};
 pub use session::{EndReason, OpenSession, SessionMetadata, SessionView};
 pub use time::{CellTime, Moment};
 pub use transaction::{Compare, Condition, NodeOperation, NodeResult, Transaction};
+pub use transaction_json::{TransactionJson, TransactionJsonError};
 
 mod status;
 pub use status::{CellStatus, MemberStatus, Role};
