@@ -49,11 +49,6 @@ impl Edge {
         Self { door, cell }
     }
 
-    /// Returns the cell's name.
-    pub(super) fn cell(&self) -> &str {
-        &self.cell
-    }
-
     /// Asks for the whole state as the master may say it now.
     pub(super) async fn snapshot(&self) -> Result<Result<Cell, Unavailable>, OwnerGone> {
         self.door.snapshot().await
