@@ -9,8 +9,8 @@ use crate::failure::Failure;
 use crate::link::{self, Identity, Links, PeerIdentity};
 use crate::listen;
 use crate::storage::{CellState, DataDirectory};
-use cotter_cell::Genesis;
-use cotter_replica::{FEATURE_LEVEL_MAX, Input, Member, ReplicaConfig, Timing};
+use cotter_cell::{Genesis, Voter};
+use cotter_replica::{ChapterPolicy, FEATURE_LEVEL_MAX, Input, Member, ReplicaConfig, Timing};
 use cotter_types::ReplicaId;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -44,6 +44,8 @@ pub struct ReplicaSpec {
     pub members: Vec<MemberAddress>,
     /// Rounds and leases.
     pub timing: Timing,
+    /// When a chapter of the log is sealed.
+    pub chapters: ChapterPolicy,
     /// Where clients come in.
     pub client_listener: TcpListener,
     /// Where peers come in.
@@ -87,11 +89,19 @@ impl RunningReplica {
         let owned = Owner {
             directory,
             path: spec.data,
-            config: replica_config(spec.id, &spec.members, spec.timing, boot, &identity),
+            config: replica_config(
+                spec.id,
+                &spec.members,
+                spec.timing,
+                boot,
+                &identity,
+                spec.chapters,
+            ),
             inbox,
             streams,
             readiness: readiness.clone(),
             peers,
+            door: door.clone(),
         }
         .start()?;
         let links = prepared.start(spec.peer_listener, door.clone(), Arc::new(desk));
@@ -250,6 +260,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         data: config.data,
         members,
         timing: config.timing,
+        chapters: config.chapters,
         client_listener,
         peer_listener,
     })?;
@@ -339,6 +350,7 @@ fn replica_config(
     timing: Timing,
     boot: u64,
     identity: &crate::storage::Identity,
+    chapters: ChapterPolicy,
 ) -> ReplicaConfig {
     let members = members.iter().map(|member| Member {
         id: member.id,
@@ -354,7 +366,18 @@ fn replica_config(
             cell_id: identity.certificate.cell_id,
             cell: identity.certificate.cell_name.clone(),
             token_floor: identity.certificate.token_floor.0,
+            voters: identity
+                .certificate
+                .members
+                .iter()
+                .map(|member| Voter {
+                    id: member.id,
+                    incarnation: member.incarnation,
+                })
+                .collect(),
         },
+        incarnation: identity.incarnation,
+        chapters,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         feature_level_max: FEATURE_LEVEL_MAX,
     }

@@ -6,7 +6,7 @@
 //! Addresses change from run to run and are no part of what is kept.
 
 use crate::birth::{BirthDesk, birth_of_all_here};
-use crate::config::{DevArguments, MemberAddress, listen_address};
+use crate::config::{DevArguments, MemberAddress, chapter_policy, listen_address};
 use crate::daemon::{ReplicaSpec, RunningReplica, StopSignals, listening, say, stop_all};
 use crate::failure::Failure;
 use crate::listen;
@@ -34,6 +34,10 @@ struct Doors {
 /// [`Failure`] when it cannot start, or when a replica broke.
 pub async fn dev(arguments: &DevArguments) -> Result<(), Failure> {
     let listen = listen_address("--listen", &arguments.listen)?;
+    let chapters = chapter_policy(
+        arguments.chapter_bytes.as_deref(),
+        arguments.chapter_age.as_deref(),
+    )?;
     let mut signals = StopSignals::new()?;
     let doors = bind_all(listen).await?;
     listen::warn_unless_loopback("--listen", listen);
@@ -62,6 +66,7 @@ pub async fn dev(arguments: &DevArguments) -> Result<(), Failure> {
             data: directory(&arguments.data, member.id),
             members: members.clone(),
             timing: Timing::default(),
+            chapters,
             client_listener: doors.client,
             peer_listener: doors.peer,
         })?);

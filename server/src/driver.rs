@@ -8,17 +8,19 @@
 //! found itself broken.
 
 mod death;
+mod keeper;
 
 use crate::api::Readiness;
 use crate::api::door::{Arrival, Door, Inbox};
 use crate::api::streams::StreamTable;
 use crate::clock;
 use crate::failure::Failure;
-use crate::link::{CHAPTER, PeerSenders};
-use crate::storage::{DataDirectory, LogSettings, OsFiles, SegmentedLog};
+use crate::link::PeerSenders;
+use crate::storage::{ChapterLogs, DataDirectory, LogSettings, OpenError, OsFiles};
 use crate::telemetry;
-use cotter_replica::{Fault, Input, Output, Replica, ReplicaConfig};
+use cotter_replica::{Fault, Input, Output, Replica, ReplicaConfig, ReplicaLog};
 use cotter_types::{ReplicaId, ServerFrame};
+use keeper::Keeper;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,6 +66,8 @@ pub struct Owner {
     pub streams: StreamTable,
     /// Where messages for peers go.
     pub peers: PeerSenders,
+    /// Where the keeper of checkpoints reports.
+    pub door: Door,
 }
 
 /// A running owner, seen from outside.
@@ -122,17 +126,30 @@ impl Owner {
         stopping: &AtomicBool,
     ) -> Result<(), Failure> {
         let id = self.config.id;
-        let log = self.open_log()?;
+        let found = keeper::find(self.directory.files(), id)
+            .map_err(|error| Failure::unavailable(format!("{}: {error}", self.path.display())))?;
+        let logs = self.find_logs(&found)?;
+        let refusal = logs.refusal();
         let config = self.config.clone();
-        let built = catch_unwind(AssertUnwindSafe(|| Replica::new(config, log, clock::now())));
+        let keeper::Found { start, durable } = found;
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            Replica::new(config, start, durable, logs, clock::now())
+        }));
         let mut replica = match built {
             Ok(Ok(replica)) => replica,
-            Ok(Err(fault)) => return Err(faulted(id, &fault)),
-            Err(_) => death::while_rebuilding(&self.directory, &self.config.genesis),
+            Ok(Err(fault)) => {
+                return Err(match refusal.take() {
+                    Some(error) => crate::birth::log_failure(&self.path, &error),
+                    None => faulted(id, &fault),
+                });
+            }
+            Err(_) => death::while_rebuilding(&self.directory, &self.config),
         };
+        let keeper = Keeper::start(self.directory.files().clone(), id, self.door.clone())
+            .map_err(|error| Failure::unavailable(format!("no thread for a replica: {error}")))?;
         let mut ending = false;
         let turned = catch_unwind(AssertUnwindSafe(|| {
-            self.turns(&mut replica, standing, stopping, &mut ending)
+            self.turns(&mut replica, &keeper, standing, stopping, &mut ending)
         }));
         match turned {
             Ok(Ok(())) => Ok(()),
@@ -141,39 +158,33 @@ impl Owner {
         }
     }
 
-    fn open_log(&self) -> Result<SegmentedLog<OsFiles>, Failure> {
-        let log = self
-            .directory
-            .open_log(CHAPTER, LogSettings::default())
-            .map_err(|error| crate::birth::log_failure(&self.path, &error))?;
-        let report = log.report();
-        let replica = self.config.id.0;
-        if let Some(torn) = report.torn {
-            tracing::warn!(
-                replica,
-                segment = torn.segment,
-                offset = torn.offset,
-                bytes = torn.bytes,
-                "an unfinished end of the log was cut off; nobody had been told of it"
-            );
+    /// Finds the logs; a replica that has neither a log nor a checkpoint has forgotten what it was born
+    /// with, and must not vote.
+    fn find_logs(&self, found: &keeper::Found) -> Result<ChapterLogs<OsFiles>, Failure> {
+        let refused = |error: OpenError| crate::birth::log_failure(&self.path, &error);
+        let logs = self.directory.logs(LogSettings::default());
+        let logs = logs.map_err(|error| refused(error.into()))?;
+        let chapters = logs.chapters();
+        if chapters.is_empty() && found.start.is_none() {
+            return Err(refused(OpenError::Missing(self.path.display().to_string())));
         }
         tracing::info!(
-            replica,
+            replica = self.config.id.0,
             boot = self.config.boot,
             cell = self.config.genesis.cell,
             cell_id = %self.config.genesis.cell_id,
-            segments = report.segments,
-            records = report.records,
+            chapters = ?chapters,
             data = %self.path.display(),
             "replica starts"
         );
-        Ok(log)
+        Ok(logs)
     }
 
     /// Turns until it is asked to stop. `ending` tells, in a panic, whether a turn was being ended.
     fn turns(
         &mut self,
-        replica: &mut Replica<SegmentedLog<OsFiles>>,
+        replica: &mut Replica<ChapterLogs<OsFiles>>,
+        keeper: &Keeper,
         standing: &watch::Sender<Standing>,
         stopping: &AtomicBool,
         ending: &mut bool,
@@ -194,11 +205,11 @@ impl Owner {
             let before = clock::now();
             *ending = true;
             replica.propose(before, clock::wall_ms());
-            self.let_out_all(replica);
+            self.let_out_all(replica, keeper);
             replica.end_turn(before)?;
             *ending = false;
             self.measure(replica, taken, clock::now().since(before));
-            self.let_out_all(replica);
+            self.let_out_all(replica, keeper);
             self.streams.hand_out(|| replica.backup(clock::now()));
             let stands = Standing {
                 takes_part: true,
@@ -218,7 +229,7 @@ impl Owner {
     }
 
     /// Waits for an arrival, or for the moment at which the replica wants its turn.
-    fn wait(&self, replica: &Replica<SegmentedLog<OsFiles>>) -> Option<Arrival> {
+    fn wait(&self, replica: &Replica<ChapterLogs<OsFiles>>) -> Option<Arrival> {
         let wake = replica.next_wake();
         loop {
             let left = wake.since(clock::now());
@@ -234,13 +245,13 @@ impl Owner {
         }
     }
 
-    fn let_out_all(&mut self, replica: &mut Replica<SegmentedLog<OsFiles>>) {
+    fn let_out_all(&mut self, replica: &mut Replica<ChapterLogs<OsFiles>>, keeper: &Keeper) {
         while let Some(output) = replica.poll() {
-            self.let_out(output);
+            self.let_out(output, keeper);
         }
     }
 
-    fn let_out(&mut self, output: Output) {
+    fn let_out(&mut self, output: Output, keeper: &Keeper) {
         match output {
             Output::Peer { to, message } => {
                 if let Some(peer) = self.peers.get(&to) {
@@ -250,11 +261,13 @@ impl Owner {
             Output::Frame { stream, frame } => self.streams.deliver(stream, frame),
             Output::CloseStream { stream } => self.streams.close(stream),
             Output::CallAnswer { call, answer } => self.streams.answer(call, answer),
+            Output::WriteCheckpoint { cell } => keeper.write(cell),
+            Output::Discard { below } => keeper.discard(below),
             Output::Log(happening) => telemetry::happened(self.config.id, &happening),
         }
     }
 
-    fn measure(&self, replica: &Replica<SegmentedLog<OsFiles>>, taken: usize, took: Duration) {
+    fn measure(&self, replica: &Replica<ChapterLogs<OsFiles>>, taken: usize, took: Duration) {
         let id = self.config.id.0;
         let label = || id.to_string();
         metrics::counter!("cotter_turns_total", "replica" => label()).increment(1);

@@ -139,6 +139,36 @@ pub fn happened(replica: ReplicaId, happening: &Happening) {
             metrics::counter!("cotter_sessions_expired_total").increment(1);
             tracing::info!(replica, %session, name, "session expired");
         }
+        Happening::ChapterBegan { chapter, applied } => {
+            metrics::counter!("cotter_chapters_total").increment(1);
+            tracing::info!(replica, chapter, applied, "chapter of the log begins");
+        }
+        Happening::StateFetched { chapter, applied } => {
+            tracing::info!(
+                replica,
+                chapter,
+                applied,
+                "the end of the chapter was missed: a peer's state was fetched"
+            );
+        }
+        Happening::StateReplaced { applied } => {
+            tracing::info!(replica, applied, "goes on from a fetched state");
+        }
+        Happening::RestFetched { chapter, entries } => {
+            tracing::info!(
+                replica,
+                chapter,
+                entries,
+                "the end of the chapter was missed, and fetched from a peer"
+            );
+        }
+        Happening::StateRefused { chapter } => {
+            tracing::warn!(
+                replica,
+                chapter,
+                "a state that was fetched is not what was sent; another is asked for"
+            );
+        }
         Happening::Digest { applied, digest } => {
             tracing::info!(
                 replica,

@@ -55,11 +55,21 @@ pub enum Mutation {
     SequenceNotRaised,
     /// A node goes before its time to live has passed.
     TimeToLiveHalved,
+    /// A message of any chapter is taken for one of the standing chapter.
+    AnyChapterAccepted,
+    /// What stands behind a seal in its chapter is applied.
+    AppliedAfterSeal,
+    /// The next chapter is begun before the way to its start state is durable.
+    FloorNotDurable,
+    /// A chapter is begun from a fetched state of which only the beginning is here.
+    GateOpenEarly,
+    /// Logs go when a chapter is sealed, before the checkpoint that replaces them is durable.
+    LogDroppedEarly,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::NoFlushBeforeSend,
         Self::MessagesTakenOncePerTurn,
         Self::AnswerBeforeApply,
@@ -84,6 +94,11 @@ impl Mutation {
         Self::TransactionNotRolledBack,
         Self::SequenceNotRaised,
         Self::TimeToLiveHalved,
+        Self::AnyChapterAccepted,
+        Self::AppliedAfterSeal,
+        Self::FloorNotDurable,
+        Self::GateOpenEarly,
+        Self::LogDroppedEarly,
     ];
 }
 

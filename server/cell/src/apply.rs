@@ -12,8 +12,9 @@ use crate::cell::FEATURE_LEVEL_MAX;
 use crate::effect::{Applied, Effect};
 use crate::footprint::{Cacheable, Footprint};
 use crate::settle::Disturbed;
-use crate::state::DeadlineKind;
-use crate::{Batch, Cell, Command, Entry};
+use crate::state::{Chapter, DeadlineKind};
+use crate::{Batch, Cell, Command, Entry, Voter};
+use cotter_types::limits::REPLICAS_MAX;
 use cotter_types::mutation::{self, Mutation as Bug};
 use cotter_types::{EndReason, Epoch, Path, ReplicaId, SessionId};
 use std::collections::BTreeMap;
@@ -36,8 +37,11 @@ impl Cell {
                 last_seen,
             } => self.apply_take_over(*replica, *attempt, *last_seen),
             Entry::Resign { epoch } => self.apply_resignation(*epoch),
-            // Chapters come with a later feature level; until then nobody may end one.
-            Entry::Seal { .. } => Applied::default(),
+            Entry::Seal {
+                epoch,
+                next_chapter,
+                voters,
+            } => self.apply_seal(*epoch, *next_chapter, voters),
         }
     }
 
@@ -112,6 +116,27 @@ impl Cell {
             master: None,
             attempt: standing.take_over,
             sequence: standing.sequence,
+        })
+    }
+}
+
+impl Cell {
+    /// Ends the chapter. Refused are the seal of a master that is none any more, one for another
+    /// chapter, and one that names nobody, too many, or somebody twice (I-CELL-18).
+    fn apply_seal(&mut self, epoch: Epoch, next_chapter: u64, voters: &[Voter]) -> Applied {
+        let follows = next_chapter == self.header.chapter.number + 1;
+        let sound = (1..=REPLICAS_MAX).contains(&voters.len())
+            && voters.is_sorted_by(|one, other| one.id < other.id);
+        if !self.reigns(epoch) || !follows || !sound {
+            return Applied::default();
+        }
+        self.header.chapter = Chapter {
+            number: next_chapter,
+            begins_at: self.header.applied,
+            voters: voters.into(),
+        };
+        Applied::of(Effect::ChapterBegan {
+            number: next_chapter,
         })
     }
 }

@@ -7,7 +7,8 @@ use crate::Genesis;
 use crate::effect::Recorded;
 use crate::memory::Memory;
 use crate::state::{
-    Counts, Deadline, Header, Holder, Ledger, Lock, Mastership, Node, Outcome, Session, Waiter,
+    Chapter, Counts, Deadline, Header, Holder, Ledger, Lock, Mastership, Node, Outcome, Session,
+    Waiter,
 };
 use crate::table::{Table, Tag, item};
 use cotter_types::{
@@ -86,6 +87,11 @@ impl Cell {
             token: FencingToken(genesis.token_floor),
             instance: Instance(1),
             feature_level: 1,
+            chapter: Chapter {
+                number: 1,
+                begins_at: 0,
+                voters: genesis.voters.clone().into(),
+            },
             ..Header::default()
         };
         let root = Node {
@@ -179,6 +185,12 @@ impl Cell {
     #[must_use]
     pub fn applied(&self) -> u64 {
         self.header.applied
+    }
+
+    /// Returns the chapter of the log that the next entry stands in.
+    #[must_use]
+    pub fn chapter(&self) -> &Chapter {
+        &self.header.chapter
     }
 
     /// Returns the digest of the whole state: equal on all replicas that applied as many entries.

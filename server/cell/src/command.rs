@@ -35,11 +35,25 @@ pub enum Entry {
         /// The master's epoch.
         epoch: Epoch,
     },
-    /// Ends a chapter. Not proposed at this feature level.
+    /// Ends the chapter of the log that it stands in. Whatever the same chapter decides after an
+    /// accepted seal is void.
     Seal {
-        /// The next chapter's number.
+        /// The master's epoch.
+        epoch: Epoch,
+        /// The next chapter's number: one above the standing one.
         next_chapter: u64,
+        /// Who votes in the next chapter, in order of id.
+        voters: Vec<Voter>,
     },
+}
+
+/// A replica that votes in a chapter of the log, on the disk that it votes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Voter {
+    /// The replica.
+    pub id: ReplicaId,
+    /// Its disk, drawn at random when its data directory was made.
+    pub incarnation: u64,
 }
 
 /// What a cell is born with: the same on all members, in each one's data directory rather than in
@@ -52,6 +66,8 @@ pub struct Genesis {
     pub cell: String,
     /// The first fencing token is above this: Unix time in microseconds at initialisation.
     pub token_floor: u64,
+    /// Who votes in the first chapter of the log, in order of id.
+    pub voters: Vec<Voter>,
 }
 
 /// When a batch was proposed.

@@ -85,6 +85,11 @@ pub enum Effect {
         /// The mastership sequence from now on.
         sequence: u64,
     },
+    /// A chapter of the log was sealed, and the next begins with the next entry.
+    ChapterBegan {
+        /// The new chapter's number.
+        number: u64,
+    },
     /// The master renewed its lease.
     LeaseRenewed {
         /// Its epoch.

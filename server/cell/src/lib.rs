@@ -34,9 +34,9 @@ mod tree;
 
 pub use cell::{Cell, FEATURE_LEVEL_MAX};
 pub use checkpoint::{Chunk, Walk};
-pub use command::{Batch, Command, Entry, Genesis, Stamp};
+pub use command::{Batch, Command, Entry, Genesis, Stamp, Voter};
 pub use effect::{Applied, Effect, Recorded, RememberedCall};
 pub use footprint::{Cacheable, Footprint};
 pub use rebuild::{ChunkDigest, ChunkSum, RebuildError};
 pub use restore::RestoreError;
-pub use state::{Counts, Mastership, Session};
+pub use state::{Chapter, Counts, Mastership, Session};

@@ -21,7 +21,7 @@
 use crate::apply::Application;
 use crate::cell::Cell;
 use crate::command::Genesis;
-use crate::state::{Header, Lock, Mastership};
+use crate::state::{Chapter, Header, Lock, Mastership};
 use crate::table::{Table, Tag};
 use cotter_types::{EndReason, FencingToken, Instance, Nonce, Path, Revision, SessionId, limits};
 use imbl::{OrdMap, OrdSet};
@@ -79,7 +79,7 @@ impl Cell {
         }
         let mut cell = self.snapshot();
         cell.genesis = Arc::new(genesis.clone());
-        cell.header = self.header_raised(floor);
+        cell.header = self.header_raised(genesis);
         end_all(&mut cell, floor / 1_000);
         cell.raise_generations();
         Ok(cell)
@@ -107,7 +107,7 @@ impl Cell {
     }
 
     /// Returns the header of the restored cell. A new field must be thought about here.
-    fn header_raised(&self, floor: u64) -> Header {
+    fn header_raised(&self, genesis: &Genesis) -> Header {
         let Header {
             applied: _,
             revision,
@@ -123,10 +123,17 @@ impl Cell {
             content_bytes,
             calls_bytes,
             closed_until: _,
+            chapter: _,
         } = self.header.clone();
+        let floor = genesis.token_floor;
         Header {
             // The log of the new cell begins with its first entry.
             applied: 0,
+            chapter: Chapter {
+                number: 1,
+                begins_at: 0,
+                voters: genesis.voters.clone().into(),
+            },
             revision: Revision(revision.0.max(floor)),
             time,
             mastership: Mastership {

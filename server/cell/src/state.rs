@@ -3,12 +3,14 @@
 //! These types go into digests and checkpoints: a field that is added changes both, so that belongs
 //! to a new feature level.
 
+use crate::command::Voter;
 use cotter_types::{
     Acquire, CellTime, Contents, Epoch, FencingToken, Instance, Lifetime, LockMode, Nonce, Path,
     Refusal, ReplicaId, RequestNumber, Response, Revision, SessionId, SessionMetadata,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Who reigns, since when in the order of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +25,27 @@ pub struct Mastership {
     pub attempt: u64,
     /// The attempt of the take-over that began the epoch: the replica's boot number and a count.
     pub take_over: (u64, u64),
+}
+
+/// The chapter of the log that the state stands in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chapter {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Log entries that were applied before it.
+    pub begins_at: u64,
+    /// Who votes in it, in order of id; never changes within it.
+    pub voters: Arc<[Voter]>,
+}
+
+impl Chapter {
+    /// Returns a hash of who votes in it. Together with the number it names the one instance of
+    /// consensus that agrees on this chapter.
+    #[must_use]
+    pub fn membership(&self) -> u64 {
+        let bytes = postcard::to_stdvec(&self.voters).expect("voters are plain data");
+        xxh3_64(&bytes)
+    }
 }
 
 /// How much there is of everything that a limit bounds.
@@ -68,6 +91,7 @@ pub(crate) struct Header {
     pub(crate) calls_bytes: u64,
     /// Until when no lock is granted, because the cell was restored; 0 in one that never was.
     pub(crate) closed_until: CellTime,
+    pub(crate) chapter: Chapter,
 }
 
 /// One node.

@@ -40,6 +40,7 @@ fn request_does_not_suffer_for_the_acknowledgement_that_it_carries() {
         cell_id: CellId(1),
         cell: "test".to_owned(),
         token_floor: 1,
+        voters: Vec::new(),
     });
     cell.apply(&Entry::TakeOver {
         replica: ReplicaId(1),

@@ -18,6 +18,7 @@ fn genesis() -> Genesis {
         cell_id: CellId(3),
         cell: "main".to_owned(),
         token_floor: 5,
+        voters: Vec::new(),
     }
 }
 

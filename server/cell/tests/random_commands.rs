@@ -248,6 +248,7 @@ fn genesis() -> Genesis {
         cell_id: CellId(7),
         cell: "main".to_owned(),
         token_floor: 1_000,
+        voters: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::io::{Fault, Happening, Output};
 use crate::log::ReplicaLog;
 use crate::replica::{DIGEST_INTERVAL, Replica, decode};
 use cotter_cell::{Applied, Batch, Command, Effect, Entry};
+use cotter_types::mutation::{self, Mutation};
 use cotter_types::{
     Answer, EndReason, Moment, Nonce, Refusal, RequestNumber, Response, ServerFrame, SessionId,
 };
@@ -16,16 +17,28 @@ use std::time::Duration;
 const CHUNK: u64 = 256;
 
 impl<L: ReplicaLog> Replica<L> {
-    /// Applies what has been decided since the last turn.
+    /// Applies what has been decided since the last turn, up to the seal of the chapter: whatever
+    /// follows that is void (I-CHAPTER-4).
     pub(crate) fn apply_decided(&mut self, now: Moment) -> Result<(), Fault> {
+        let chapter = self.cell.chapter().number;
+        let began_at = self.cell.chapter().begins_at;
         let decided = self.consensus.decided();
-        while self.cell.applied() < decided {
-            let from = self.cell.applied();
+        let mut from = self.cell.applied() - began_at;
+        while from < decided {
             let to = decided.min(from + CHUNK);
-            for (payload, index) in self.consensus.read(from, to)?.iter().zip(from..) {
-                let entry = decode(payload, index)?;
+            for payload in self.consensus.read(from, to)? {
+                let entry = decode(&payload, self.cell.applied())?;
                 self.apply_entry(&entry, now)?;
+                self.chapters.bytes += payload.as_bytes().len() as u64;
+                if self.cell.chapter().number == chapter {
+                    continue;
+                }
+                self.chapters.sealed = Some(began_at);
+                if !mutation::active(Mutation::AppliedAfterSeal) {
+                    return Ok(());
+                }
             }
+            from = to;
         }
         Ok(())
     }
@@ -132,7 +145,9 @@ impl<L: ReplicaLog> Replica<L> {
                     self.send(stream, ServerFrame::Notice { session, notice });
                 }
             }
-            Effect::MasterChanged { .. } | Effect::LeaseRenewed { .. } => {}
+            Effect::MasterChanged { .. }
+            | Effect::LeaseRenewed { .. }
+            | Effect::ChapterBegan { .. } => {}
         }
     }
 

@@ -47,6 +47,13 @@ impl Candidate {
         }
     }
 
+    /// Begins the wait anew: the state was replaced by another, and nobody knows here when its last
+    /// renewal was applied.
+    pub(crate) fn start_anew(&mut self, sequence: u64, now: Moment) {
+        self.seen = (sequence, now);
+        self.pending = None;
+    }
+
     /// Takes no mastership any more.
     pub(crate) fn retire(&mut self) {
         self.retired = true;

@@ -5,7 +5,7 @@
 //! trimming, snapshots and reconfiguration are neither called nor let in, batches are our own, and a
 //! stuck instance is prodded.
 
-use crate::log::{LogFault, LogRoom, Payload, ReplicaLog};
+use crate::log::{ChapterLog, LogFault, LogRoom, Payload};
 use crate::shared_log::SharedLog;
 use crate::timing::TICKS_PER_ROUND;
 use cotter_types::ReplicaId;
@@ -27,42 +27,62 @@ pub(crate) struct Leadership {
     pub(crate) accepting: bool,
 }
 
-/// Agrees on the order of entries.
-pub(crate) struct Consensus<L: ReplicaLog> {
+/// As what a replica takes part in a chapter.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) own: ReplicaId,
+    pub(crate) chapter: u64,
+    /// Who votes in it.
+    pub(crate) voters: Vec<ReplicaId>,
+    /// Whether this replica does, from this disk.
+    pub(crate) votes: bool,
+    /// Above 0 for the master that sealed the chapter before, so that it leads this one.
+    pub(crate) priority: u32,
+}
+
+/// Agrees on the order of the entries of one chapter.
+pub(crate) struct Consensus<L: ChapterLog> {
     own: ReplicaId,
     members: Vec<ReplicaId>,
-    log: SharedLog<L>,
+    /// Nothing only if the chapter's own log is missing or was taken away.
+    log: Option<SharedLog<L>>,
     instance: Instance<L>,
     /// Messages that were taken from the instance and wait for the flush (I-PAXOS-4).
     taken: Vec<Message<Payload>>,
 }
 
-enum Instance<L: ReplicaLog> {
+enum Instance<L: ChapterLog> {
     /// Three or five replicas.
     Paxos(Box<OmniPaxos<Payload, SharedLog<L>>>),
     /// One replica: what a finished flush covers is decided (I-PAXOS-10).
     Alone,
+    /// None: this replica has no vote in the chapter, or the chapter has ended. The log is read only.
+    Closed,
 }
 
 /// The resend interval of lost preparations, in ticks.
 const RESEND_TICKS: u64 = 2 * TICKS_PER_ROUND;
 
-impl<L: ReplicaLog> Consensus<L> {
-    pub(crate) fn new(own: ReplicaId, members: Vec<ReplicaId>, log: L) -> Result<Self, LogFault> {
-        let log = SharedLog::new(log);
-        let instance = if members.len() == 1 {
+impl<L: ChapterLog> Consensus<L> {
+    /// Begins or resumes the chapter that this seat is in, on its own log.
+    pub(crate) fn new(seat: Seat, log: SharedLog<L>) -> Result<Self, LogFault> {
+        let instance = if !seat.votes {
+            Instance::Closed
+        } else if seat.voters.len() == 1 {
             Instance::Alone
         } else {
             let cluster = ClusterConfig {
-                configuration_id: 1,
-                nodes: members.iter().map(|member| member.0).collect(),
+                // Names the chapter in ballots too; a configuration must not be 0.
+                configuration_id: (seat.chapter as u32).max(1),
+                nodes: seat.voters.iter().map(|member| member.0).collect(),
                 flexible_quorum: None,
             };
             let server = ServerConfig {
-                pid: own.0,
+                pid: seat.own.0,
                 election_tick_timeout: TICKS_PER_ROUND,
                 resend_message_tick_timeout: RESEND_TICKS,
                 batch_size: 1,
+                leader_priority: seat.priority,
                 ..ServerConfig::default()
             };
             let paxos = cluster
@@ -71,14 +91,52 @@ impl<L: ReplicaLog> Consensus<L> {
             Instance::Paxos(Box::new(paxos))
         };
         let mut consensus = Self {
-            own,
-            members,
-            log,
+            own: seat.own,
+            members: seat.voters,
+            log: Some(log),
             instance,
             taken: Vec::new(),
         };
         consensus.take();
         Ok(consensus)
+    }
+
+    /// Stands for a chapter whose log is missing: nothing is voted on.
+    pub(crate) fn absent(own: ReplicaId) -> Self {
+        Self {
+            own,
+            members: Vec::new(),
+            log: None,
+            instance: Instance::Closed,
+            taken: Vec::new(),
+        }
+    }
+
+    /// Tells whether the chapter's log is missing.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.log.is_none()
+    }
+
+    /// Ends the chapter here, because peers say how it ended: these entries are decided from `from`
+    /// on, and the last of them is its seal. What was accepted here and not decided may go, so nothing
+    /// that was to be said of it is said any more, and nothing is voted on in this chapter again.
+    pub(crate) fn adopt(&mut self, from: u64, entries: Vec<Payload>) {
+        self.instance = Instance::Closed;
+        self.taken.clear();
+        if let Some(log) = &self.log {
+            log.adopt(position(from), entries);
+        }
+    }
+
+    /// Ends the chapter here and hands over its log.
+    pub(crate) fn take_log(&mut self) -> Option<SharedLog<L>> {
+        self.instance = Instance::Closed;
+        self.log.take()
+    }
+
+    /// Makes everything durable, the decided index included, which no message rests on.
+    pub(crate) fn sync_all(&mut self) -> Result<(), LogFault> {
+        self.log.as_ref().map_or(Ok(()), SharedLog::sync)
     }
 
     /// Appends an entry. It may be lost: whoever proposes must see it applied, or ask again.
@@ -89,10 +147,12 @@ impl<L: ReplicaLog> Consensus<L> {
                 assert!(accepted, "I-PAXOS-2: an instance is never reconfigured");
             }
             Instance::Alone => {
-                self.log
-                    .append_entry(payload)
-                    .expect("I-STORE-4: a log that fails stops the replica");
+                if let Some(log) = &mut self.log {
+                    log.append_entry(payload)
+                        .expect("I-STORE-4: a log that fails stops the replica");
+                }
             }
+            Instance::Closed => {}
         }
         self.take();
     }
@@ -118,7 +178,10 @@ impl<L: ReplicaLog> Consensus<L> {
     }
 
     pub(crate) fn reconnected(&mut self, peer: ReplicaId) {
-        if let Instance::Paxos(paxos) = &mut self.instance {
+        // An id that the instance does not know would be a panic.
+        if let Instance::Paxos(paxos) = &mut self.instance
+            && self.members.contains(&peer)
+        {
             paxos.reconnected(peer.0);
         }
         self.take();
@@ -147,6 +210,10 @@ impl<L: ReplicaLog> Consensus<L> {
                 leader: Some(self.own),
                 accepting: true,
             },
+            Instance::Closed => Leadership {
+                leader: None,
+                accepting: false,
+            },
         }
     }
 
@@ -159,11 +226,13 @@ impl<L: ReplicaLog> Consensus<L> {
             }
     }
 
-    /// Returns how many entries are decided *and* covered by the last flush.
+    /// Returns how many entries of the chapter are decided *and* covered by the last flush.
     pub(crate) fn decided(&self) -> u64 {
         match &self.instance {
             Instance::Paxos(paxos) => paxos.get_decided_idx() as u64,
-            Instance::Alone => self.log.decided() as u64,
+            Instance::Alone | Instance::Closed => {
+                self.log.as_ref().map_or(0, |log| log.decided() as u64)
+            }
         }
     }
 
@@ -171,7 +240,9 @@ impl<L: ReplicaLog> Consensus<L> {
     pub(crate) fn accepted(&self) -> u64 {
         match &self.instance {
             Instance::Paxos(paxos) => paxos.get_accepted_idx() as u64,
-            Instance::Alone => self.log.len() as u64,
+            Instance::Alone | Instance::Closed => {
+                self.log.as_ref().map_or(0, |log| log.len() as u64)
+            }
         }
     }
 
@@ -188,7 +259,10 @@ impl<L: ReplicaLog> Consensus<L> {
                     _ => None,
                 })
                 .collect(),
-            Instance::Alone => self.log.entries(range.start, range.end)?,
+            Instance::Alone | Instance::Closed => match &self.log {
+                Some(log) => log.entries(range.start, range.end)?,
+                None => Vec::new(),
+            },
         };
         if entries.len() == range.len() {
             Ok(entries)
@@ -200,20 +274,23 @@ impl<L: ReplicaLog> Consensus<L> {
     }
 
     pub(crate) fn needs_sync(&self) -> bool {
-        self.log.needs_sync()
+        self.log.as_ref().is_some_and(SharedLog::needs_sync)
     }
 
     pub(crate) fn room(&self) -> LogRoom {
-        self.log.room()
+        self.log.as_ref().map_or(LogRoom::Scarce, SharedLog::room)
     }
 
     /// Makes everything durable that was staged; alone, that decides it.
     pub(crate) fn sync(&mut self) -> Result<(), LogFault> {
-        if self.log.needs_sync() {
-            self.log.sync()?;
+        let Some(log) = &self.log else {
+            return Ok(());
+        };
+        if log.needs_sync() {
+            log.sync()?;
         }
         if matches!(self.instance, Instance::Alone) {
-            self.log.decide_all()?;
+            log.decide_all()?;
         }
         Ok(())
     }
@@ -229,7 +306,7 @@ impl<L: ReplicaLog> Consensus<L> {
         let everything = mutation::active(Mutation::EverythingLeavesEarly);
         let own_ballot = match &self.instance {
             Instance::Paxos(paxos) if self.leads() || everything => paxos.get_promise(),
-            Instance::Paxos(_) | Instance::Alone => return Vec::new(),
+            Instance::Paxos(_) | Instance::Alone | Instance::Closed => return Vec::new(),
         };
         let mut blocked = BTreeSet::new();
         let mut early = Vec::new();

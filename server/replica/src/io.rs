@@ -8,6 +8,7 @@
 //! obey it.
 
 use crate::log::{LogFault, Payload};
+use cotter_cell::{Cell, Chunk};
 use cotter_types::{Call, CallAnswer, ClientFrame, Epoch, ReplicaId, ServerFrame};
 use omnipaxos::messages::Message;
 use serde::{Deserialize, Serialize};
@@ -72,13 +73,73 @@ pub enum Input {
     },
     /// Lay mastership down and take none any more: the process is about to stop.
     Retire,
+    /// The state that a chapter begins from was written and read back ([`Output::WriteCheckpoint`]).
+    CheckpointWritten {
+        /// The chapter.
+        chapter: u64,
+    },
+}
+
+/// Names one instance of consensus. Two with different keys never hear of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChapterKey {
+    /// The chapter of the log.
+    pub chapter: u64,
+    /// A hash of who votes in it, and from which disks.
+    pub membership: u64,
 }
 
 /// What replicas say to each other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum PeerMessage {
     /// A message of OmniPaxos.
-    Paxos(Message<Payload>),
+    Paxos {
+        /// The instance that it belongs to.
+        key: ChapterKey,
+        /// What it says.
+        message: Message<Payload>,
+    },
+    /// The chapter that the receiver still speaks in has ended.
+    Behind {
+        /// The chapter that the sender stands in.
+        chapter: u64,
+    },
+    /// Asks for the rest of a chapter, or for what comes instead of it.
+    FetchRest {
+        /// The chapter.
+        chapter: u64,
+        /// Entries of it that the sender has.
+        from: u64,
+    },
+    /// Entries of a chapter that has ended.
+    Rest {
+        /// The chapter.
+        chapter: u64,
+        /// Entries before them.
+        from: u64,
+        /// The entries.
+        entries: Vec<Payload>,
+        /// Whether the last of them is the seal.
+        complete: bool,
+    },
+    /// Asks for a piece of the state that the receiver's chapter began from.
+    FetchState {
+        /// The chapter; 0 for whichever it is.
+        chapter: u64,
+        /// The piece, from 0.
+        piece: u64,
+    },
+    /// A piece of the state that a chapter began from.
+    State {
+        /// The chapter.
+        chapter: u64,
+        /// The piece, from 0.
+        piece: u64,
+        /// Digest of the whole state.
+        digest: u128,
+        /// Some of its rows; nothing at the end.
+        chunk: Option<Chunk>,
+    },
 }
 
 /// Something that the driver must do.
@@ -109,6 +170,17 @@ pub enum Output {
         call: CallId,
         /// The answer.
         answer: CallAnswer,
+    },
+    /// Write the state that a chapter begins from as a checkpoint, in the background, and answer with
+    /// [`Input::CheckpointWritten`] when it was read back.
+    WriteCheckpoint {
+        /// The state.
+        cell: Box<Cell>,
+    },
+    /// Remove the logs of the chapters below this one, and the checkpoints that they begin from.
+    Discard {
+        /// The oldest chapter to be kept.
+        below: u64,
     },
     /// Something worth a line in the log.
     Log(Happening),
@@ -154,6 +226,37 @@ pub enum Happening {
         session: cotter_types::SessionId,
         /// Its name.
         name: String,
+    },
+    /// A chapter of the log was begun.
+    ChapterBegan {
+        /// The chapter.
+        chapter: u64,
+        /// Entries applied before it.
+        applied: u64,
+    },
+    /// A state was fetched from a peer, since this replica had missed the end of its chapter.
+    StateFetched {
+        /// The chapter that begins from it.
+        chapter: u64,
+        /// Entries applied before it.
+        applied: u64,
+    },
+    /// The state was replaced by the fetched one, which is durable.
+    StateReplaced {
+        /// Entries applied.
+        applied: u64,
+    },
+    /// The rest of a chapter was fetched from a peer, since this replica had missed its end.
+    RestFetched {
+        /// The chapter.
+        chapter: u64,
+        /// Entries that were fetched.
+        entries: u64,
+    },
+    /// A state that was fetched is not what was sent.
+    StateRefused {
+        /// The chapter that should begin from it.
+        chapter: u64,
     },
     /// The log's periodic digest, for comparison among replicas.
     Digest {

@@ -9,6 +9,8 @@
 mod apply;
 mod calls;
 mod candidate;
+mod catch_up;
+mod chapter;
 mod consensus;
 mod door;
 mod io;
@@ -22,8 +24,9 @@ mod streams;
 mod timing;
 mod watchdog;
 
+pub use chapter::ChapterPolicy;
 pub use cotter_cell::FEATURE_LEVEL_MAX;
-pub use io::{CallId, Fault, Happening, Input, Output, PeerMessage, StreamId};
-pub use log::{LogFault, LogRoom, Payload, ReplicaLog};
+pub use io::{CallId, ChapterKey, Fault, Happening, Input, Output, PeerMessage, StreamId};
+pub use log::{ChapterLog, LogFault, LogRoom, Payload, ReplicaLog};
 pub use replica::{Member, Replica, ReplicaConfig};
 pub use timing::Timing;

@@ -1,6 +1,6 @@
 //! The seam between a replica and its disk.
 //!
-//! What is written through OmniPaxos' [`Storage`] is *staged*; [`ReplicaLog::sync`] makes all of it
+//! What is written through OmniPaxos' [`Storage`] is *staged*; [`ChapterLog::sync`] makes all of it
 //! durable. The replica lets no message or answer out before that (rule 4 of the profile in
 //! `docs/INVARIANTS.md`).
 
@@ -79,8 +79,29 @@ pub enum LogRoom {
     Scarce,
 }
 
-/// A log that stages writes and makes them durable together.
-pub trait ReplicaLog: Storage<Payload> {
+/// The whole log of a replica: a sequence of chapters, each with storage of its own.
+pub trait ReplicaLog {
+    /// The log of one chapter.
+    type Chapter: ChapterLog;
+
+    /// Lists the chapters that have a log, in order.
+    fn chapters(&self) -> Vec<u64>;
+
+    /// Makes the empty log of a chapter, durably: a restart finds it.
+    ///
+    /// # Errors
+    /// [`LogFault`].
+    fn begin(&mut self, chapter: u64) -> Result<Self::Chapter, LogFault>;
+
+    /// Opens the log of a chapter.
+    ///
+    /// # Errors
+    /// [`LogFault`], also if it is damaged.
+    fn open(&mut self, chapter: u64) -> Result<Self::Chapter, LogFault>;
+}
+
+/// The log of one chapter, which stages writes and makes them durable together.
+pub trait ChapterLog: Storage<Payload> {
     /// Tells whether something that promises or accepts was staged since the last sync. A decided
     /// index alone does not count: it is knowledge, not a promise, and is found again.
     fn needs_sync(&self) -> bool;

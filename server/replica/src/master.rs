@@ -45,6 +45,9 @@ pub(crate) struct Master {
     batches_applied: u64,
     /// The feature level proposed in this reign, so that it is proposed once.
     pub(crate) level_proposed: u32,
+    /// The chapter that this master has sealed into, from proposing the seal until it leads that
+    /// chapter. Commands wait meanwhile: what stands behind a seal is void.
+    pub(crate) sealing: Option<u64>,
 }
 
 impl Master {
@@ -77,6 +80,7 @@ impl Master {
             batches_proposed: 0,
             batches_applied: 0,
             level_proposed: 0,
+            sealing: None,
         }
     }
 
@@ -114,6 +118,13 @@ impl Master {
         self.renewal_attempts += 1;
         self.renewals.push_back((self.renewal_attempts, now));
         Some(self.renewal_attempts)
+    }
+
+    /// Goes on in the chapter that this master has sealed into, with a renewal at once: a chapter
+    /// counts as begun when it has decided its first entry.
+    pub(crate) fn cross(&mut self, now: Moment) {
+        self.sealing = None;
+        self.renew_at = now;
     }
 
     /// Extends the lease by a renewal that was applied as accepted.
@@ -173,7 +184,8 @@ impl Master {
     }
 
     fn has_room(&self) -> bool {
-        self.batches_proposed - self.batches_applied < BATCHES_IN_FLIGHT_MAX
+        self.sealing.is_none()
+            && self.batches_proposed - self.batches_applied < BATCHES_IN_FLIGHT_MAX
     }
 
     /// Notes that a batch of this reign was applied.

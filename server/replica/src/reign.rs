@@ -38,9 +38,28 @@ impl<L: ReplicaLog> Replica<L> {
     /// Ends the reign if the log is led by another: what this master would append might be lost
     /// (DESIGN 4.4).
     pub(crate) fn follow_leadership(&mut self) {
-        if self.master.is_some() && !self.consensus.leads() {
+        let crossing = self.is_crossing();
+        let now = self.last_now;
+        let Some(master) = self.master.as_mut() else {
+            return;
+        };
+        let leads = self.consensus.leads();
+        let leader = self.consensus.leadership().leader;
+        let another_leads = leader.is_some_and(|leader| leader != self.config.id);
+        if leads && crossing {
+            master.cross(now);
+        } else if !leads && (another_leads || !crossing) {
             self.step_down("another replica leads the log");
         }
+    }
+
+    /// Tells whether this master has sealed a chapter, and the next one has no leader yet: the reign
+    /// goes on as long as its lease stands and nobody else leads (I-CHAPTER-5).
+    fn is_crossing(&self) -> bool {
+        let chapter = self.cell.chapter().number;
+        self.master
+            .as_ref()
+            .is_some_and(|master| master.sealing == Some(chapter))
     }
 
     /// Does what a master does by itself: renews its lease, ends overdue sessions, proposes.
@@ -60,6 +79,7 @@ impl<L: ReplicaLog> Replica<L> {
         if let Some(attempt) = renewal {
             self.append(&Entry::Renew { epoch, attempt });
         }
+        self.seal_if_due(now, renewal.is_some());
         while let Some(batch) = self
             .master
             .as_mut()

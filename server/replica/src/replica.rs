@@ -8,8 +8,10 @@
 //! its followers to accept (I-PAXOS-4); and this module is the only one that lets anything out.
 
 use crate::candidate::Candidate;
+use crate::catch_up::CatchUp;
+use crate::chapter::{ChapterPolicy, Chapters, Recovered, recover};
 use crate::consensus::Consensus;
-use crate::io::{Fault, Happening, Input, Output, PeerMessage, StreamId};
+use crate::io::{ChapterKey, Fault, Happening, Input, Output, PeerMessage, StreamId};
 use crate::log::{Payload, ReplicaLog};
 use crate::master::Master;
 use crate::streams::Streams;
@@ -43,8 +45,12 @@ pub struct ReplicaConfig {
     pub members: Vec<Member>,
     /// Larger than at every earlier start of this replica.
     pub boot: u64,
+    /// The disk that this replica lives on, drawn at random when its data directory was made.
+    pub incarnation: u64,
     /// The times that the cell lives by.
     pub timing: Timing,
+    /// When a chapter of the log is sealed.
+    pub chapters: ChapterPolicy,
     /// What the cell was born with.
     pub genesis: Genesis,
     /// Version of the program, for people to read.
@@ -62,37 +68,62 @@ pub(crate) const DIGEST_INTERVAL: u64 = 10_000;
 pub struct Replica<L: ReplicaLog> {
     pub(crate) config: ReplicaConfig,
     pub(crate) cell: Cell,
-    pub(crate) consensus: Consensus<L>,
+    pub(crate) consensus: Consensus<L::Chapter>,
+    pub(crate) logs: L,
+    pub(crate) chapters: Chapters<L::Chapter>,
+    pub(crate) catch_up: CatchUp,
+    /// The hash of who votes in the chapter.
+    pub(crate) membership: u64,
     pub(crate) streams: Streams,
     pub(crate) candidate: Candidate,
     pub(crate) master: Option<Box<Master>>,
-    watchdog: Watchdog,
+    pub(crate) watchdog: Watchdog,
     started: Moment,
-    last_now: Moment,
+    pub(crate) last_now: Moment,
     next_tick: Moment,
     /// Whether this turn has proposed and not ended yet.
     proposed: bool,
     /// Produced in this turn, and held until its flush.
     held: Vec<Output>,
     /// Covered by a flush, and ready to leave.
-    released: VecDeque<Output>,
+    pub(crate) released: VecDeque<Output>,
 }
 
 impl<L: ReplicaLog> Replica<L> {
-    /// Rebuilds a replica from its log.
+    /// Rebuilds a replica from its newest checkpoint and its logs. `durable` are the chapters whose
+    /// start state is in a whole checkpoint, in order; the newest of them is `start`, if there is any.
     ///
     /// # Errors
-    /// A [`Fault`] if the log fails or says something that this version does not understand.
-    pub fn new(config: ReplicaConfig, log: L, now: Moment) -> Result<Self, Fault> {
-        let members: Vec<ReplicaId> = config.members.iter().map(|member| member.id).collect();
-        let mut cell = Cell::born(&config.genesis);
-        let consensus = Consensus::new(config.id, members.clone(), log)?;
-        replay(&consensus, &mut cell)?;
+    /// A [`Fault`] if a log fails or says something that this version does not understand.
+    pub fn new(
+        config: ReplicaConfig,
+        start: Option<Cell>,
+        durable: Vec<u64>,
+        mut logs: L,
+        now: Moment,
+    ) -> Result<Self, Fault> {
+        let recovered = recover(&config, start, durable, &mut logs, now)?;
+        let Recovered {
+            cell,
+            consensus,
+            mut chapters,
+        } = recovered;
+        let members = config.members.iter().map(|member| member.id);
         let sequence = cell.mastership().sequence;
         let applied = cell.applied();
+        let checkpoint = chapters.checkpoint_owed();
+        let mut held = vec![Output::Log(Happening::Recovered { applied })];
+        held.extend(checkpoint.map(|cell| Output::WriteCheckpoint { cell }));
+        // An earlier life may not have got to it.
+        let below = chapters.oldest_needed();
+        held.extend(below.map(|below| Output::Discard { below }));
         Ok(Self {
             candidate: Candidate::new(config.id, config.boot, sequence, now),
-            watchdog: Watchdog::new(config.id, &members, now),
+            watchdog: Watchdog::new(config.id, members, &cell.chapter().voters, now),
+            membership: cell.chapter().membership(),
+            logs,
+            chapters,
+            catch_up: CatchUp::default(),
             config,
             cell,
             consensus,
@@ -102,7 +133,7 @@ impl<L: ReplicaLog> Replica<L> {
             last_now: now,
             next_tick: now,
             proposed: false,
-            held: vec![Output::Log(Happening::Recovered { applied })],
+            held,
             released: VecDeque::new(),
         })
     }
@@ -124,11 +155,13 @@ impl<L: ReplicaLog> Replica<L> {
                 self.watchdog.connected(peer, feature_level_max, now);
                 self.consensus.reconnected(peer);
             }
-            Input::PeerLost { peer } => self.watchdog.lost(peer),
+            Input::PeerLost { peer } => {
+                self.watchdog.lost(peer);
+                self.catch_up.lost(peer);
+            }
             Input::Peer { from, message } => {
                 self.watchdog.heard(from, now);
-                let PeerMessage::Paxos(message) = message;
-                self.consensus.handle(from, message);
+                self.peer_said(from, message, now);
             }
             Input::StreamOpened { stream, principal } => self.streams.open(stream, principal),
             Input::StreamClosed { stream } => self.stream_closed(stream),
@@ -139,6 +172,32 @@ impl<L: ReplicaLog> Replica<L> {
                 request,
             } => self.call(now, call, principal, request),
             Input::Retire => self.retire(),
+            Input::CheckpointWritten { chapter } => self.checkpoint_written(chapter),
+        }
+    }
+
+    fn peer_said(&mut self, from: ReplicaId, message: PeerMessage, now: Moment) {
+        match message {
+            PeerMessage::Paxos { key, message } => self.paxos_arrived(from, key, message, now),
+            PeerMessage::Behind { chapter } => {
+                if chapter > self.cell.chapter().number {
+                    self.catch_up.ahead(from, chapter, now);
+                }
+            }
+            PeerMessage::FetchRest { chapter, from: at } => self.rest_asked(from, chapter, at),
+            PeerMessage::Rest {
+                chapter,
+                from: begins,
+                entries,
+                complete,
+            } => self.rest_arrived(from, (chapter, begins), entries, complete, now),
+            PeerMessage::FetchState { chapter, piece } => self.state_asked(from, chapter, piece),
+            PeerMessage::State {
+                chapter,
+                piece,
+                digest,
+                chunk,
+            } => self.state_arrived(from, (chapter, piece), digest, chunk, now),
         }
     }
 
@@ -149,12 +208,16 @@ impl<L: ReplicaLog> Replica<L> {
     /// milliseconds since 1970, for display only.
     pub fn propose(&mut self, now: Moment, wall_ms: u64) {
         self.observe(now);
+        self.handle_early(now);
         self.tick(now);
+        self.catch_up_if_behind(now);
         self.follow_leadership();
         self.take_over_if_ready(now);
         self.reign(now, wall_ms);
         let early = self.consensus.drain_early();
-        self.released.extend(early.into_iter().map(to_peer));
+        let key = self.chapter_key();
+        self.released
+            .extend(early.into_iter().map(|message| to_peer(key, message)));
         self.proposed = true;
     }
 
@@ -176,17 +239,21 @@ impl<L: ReplicaLog> Replica<L> {
         if flushed {
             self.consensus.sync()?;
         }
+        let key = self.chapter_key();
         self.apply_decided(now)?;
         // What was decided may have freed the way for more; it is proposed in the next turn, which
         // `next_wake` makes due at once.
-        self.held
-            .extend(self.consensus.drain_messages().map(to_peer));
+        self.held.extend(
+            self.consensus
+                .drain_messages()
+                .map(|message| to_peer(key, message)),
+        );
         assert!(
             !flushed || !self.consensus.needs_sync(),
             "I-PAXOS-4: nothing leaves before what it rests on is durable"
         );
         self.released.extend(self.held.drain(..));
-        Ok(())
+        self.begin_chapter_if_due(now)
     }
 
     /// Returns the next thing to do, until there is none.
@@ -197,6 +264,9 @@ impl<L: ReplicaLog> Replica<L> {
     /// Returns the moment by which a turn must end again, even if nothing comes in.
     #[must_use]
     pub fn next_wake(&self) -> Moment {
+        if self.chapters.begun {
+            return self.last_now;
+        }
         let mut wake = self.next_tick;
         if let Some(master) = &self.master {
             wake = if master.can_propose() {
@@ -267,7 +337,7 @@ impl<L: ReplicaLog> Replica<L> {
             epoch: mastership.epoch,
             revision: self.cell.revision(),
             applied: self.cell.applied(),
-            decided: self.consensus.decided(),
+            decided: self.cell.chapter().begins_at + self.consensus.decided(),
             digest: format!("{:032x}", self.cell.digest()),
             master_lease_left_ms: self.master.as_ref().map(|m| millis(now, m.lease_until())),
             nodes: counts.nodes,
@@ -424,24 +494,10 @@ impl<L: ReplicaLog> Replica<L> {
     }
 }
 
-/// Applies what the log knows to be decided to a newborn cell.
-fn replay<L: ReplicaLog>(consensus: &Consensus<L>, cell: &mut Cell) -> Result<(), Fault> {
-    const CHUNK: u64 = 1_024;
-    let decided = consensus.decided();
-    while cell.applied() < decided {
-        let from = cell.applied();
-        let to = decided.min(from + CHUNK);
-        for (payload, index) in consensus.read(from, to)?.iter().zip(from..) {
-            cell.apply(&decode(payload, index)?);
-        }
-    }
-    Ok(())
-}
-
-fn to_peer((to, message): (ReplicaId, Message<Payload>)) -> Output {
+fn to_peer(key: ChapterKey, (to, message): (ReplicaId, Message<Payload>)) -> Output {
     Output::Peer {
         to,
-        message: PeerMessage::Paxos(message),
+        message: PeerMessage::Paxos { key, message },
     }
 }
 

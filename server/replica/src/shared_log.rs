@@ -3,7 +3,7 @@
 //! OmniPaxos owns its storage and gives no way back to it, so both hold a counted reference. They
 //! live on one thread and take turns; a borrow never outlives a call.
 
-use crate::log::{LogFault, LogRoom, Payload, ReplicaLog};
+use crate::log::{ChapterLog, LogFault, LogRoom, Payload};
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{NoSnapshot, StopSign, Storage, StorageOp, StorageResult};
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ impl<L> Clone for SharedLog<L> {
     }
 }
 
-impl<L: ReplicaLog> SharedLog<L> {
+impl<L: ChapterLog> SharedLog<L> {
     pub(crate) fn new(log: L) -> Self {
         Self(Rc::new(RefCell::new(log)))
     }
@@ -59,6 +59,19 @@ impl<L: ReplicaLog> SharedLog<L> {
             .map_err(|error| LogFault(error.to_string()))
     }
 
+    /// Replaces what stands from `from` on by entries that are decided, all in one record.
+    pub(crate) fn adopt(&self, from: usize, entries: Vec<Payload>) {
+        let end = from + entries.len();
+        let mut operations = vec![StorageOp::AppendOnPrefix(from, entries)];
+        if self.decided() < end {
+            operations.push(StorageOp::SetDecidedIndex(end));
+        }
+        self.0
+            .borrow_mut()
+            .write_atomically(operations)
+            .expect("I-STORE-4: a log that fails stops the replica");
+    }
+
     /// Marks everything as decided: for a cell of one, after a flush.
     pub(crate) fn decide_all(&self) -> Result<(), LogFault> {
         let len = self.len();
@@ -72,7 +85,7 @@ impl<L: ReplicaLog> SharedLog<L> {
     }
 }
 
-impl<L: ReplicaLog> Storage<Payload> for SharedLog<L> {
+impl<L: ChapterLog> Storage<Payload> for SharedLog<L> {
     fn write_atomically(&mut self, ops: Vec<StorageOp<Payload>>) -> StorageResult<()> {
         self.0.borrow_mut().write_atomically(ops)
     }

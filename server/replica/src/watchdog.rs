@@ -5,6 +5,7 @@
 //! though its leader lives.
 
 use crate::timing::Timing;
+use cotter_cell::Voter;
 use cotter_types::{Moment, ReplicaId};
 use std::collections::BTreeMap;
 
@@ -34,19 +35,25 @@ pub(crate) struct Watchdog {
 pub(crate) struct Peer {
     pub(crate) connected: bool,
     pub(crate) heard: Option<Moment>,
+    /// When it last spoke in the chapter that this replica stands in.
+    answered: Option<Moment>,
     pub(crate) feature_level_max: u32,
 }
 
 impl Watchdog {
-    pub(crate) fn new(own: ReplicaId, members: &[ReplicaId], now: Moment) -> Self {
+    pub(crate) fn new(
+        own: ReplicaId,
+        members: impl Iterator<Item = ReplicaId>,
+        voters: &[Voter],
+        now: Moment,
+    ) -> Self {
         let peers = members
-            .iter()
-            .filter(|member| **member != own)
-            .map(|member| (*member, Peer::default()))
+            .filter(|member| *member != own)
+            .map(|member| (member, Peer::default()))
             .collect();
         Self {
             peers,
-            quorum: members.len() / 2 + 1,
+            quorum: voters.len() / 2 + 1,
             patience: 8 + 3 * own.0,
             accepting_since: now,
             progress: (0, now),
@@ -59,6 +66,7 @@ impl Watchdog {
                 connected: true,
                 heard: Some(now),
                 feature_level_max,
+                answered: None,
             };
         }
     }
@@ -72,6 +80,23 @@ impl Watchdog {
     pub(crate) fn heard(&mut self, peer: ReplicaId, now: Moment) {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.heard = Some(now);
+        }
+    }
+
+    /// Notes that a peer has spoken in the chapter that this replica stands in.
+    pub(crate) fn answered(&mut self, peer: ReplicaId, now: Moment) {
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.answered = Some(now);
+        }
+    }
+
+    /// Watches another instance from here on, in which nobody has spoken yet.
+    pub(crate) fn begin_chapter(&mut self, voters: &[ReplicaId], now: Moment) {
+        self.quorum = voters.len() / 2 + 1;
+        self.accepting_since = now;
+        self.progress = (0, now);
+        for peer in self.peers.values_mut() {
+            peer.answered = None;
         }
     }
 
@@ -121,13 +146,14 @@ impl Watchdog {
         None
     }
 
-    /// Tells whether a majority, this replica included, is connected and was heard of lately.
+    /// Tells whether a majority, this replica included, is connected and has spoken in this chapter
+    /// lately: each of them stands in it, on the disk that has a vote.
     pub(crate) fn hears_majority(&self, timing: &Timing, now: Moment) -> bool {
         let fresh = timing.rounds(4);
         let alive = self
             .peers
             .values()
-            .filter(|peer| peer.connected && peer.heard.is_some_and(|at| now.since(at) < fresh))
+            .filter(|peer| peer.connected && peer.answered.is_some_and(|at| now.since(at) < fresh))
             .count();
         alive + 1 >= self.quorum
     }

@@ -157,7 +157,8 @@ impl Door {
             | Input::StreamOpened { .. }
             | Input::StreamClosed { .. }
             | Input::Call { .. }
-            | Input::Retire => (&self.peers, 1),
+            | Input::Retire
+            | Input::CheckpointWritten { .. } => (&self.peers, 1),
         };
         let part = Arc::clone(pool).acquire_many_owned(units).await;
         // The pools are never closed.

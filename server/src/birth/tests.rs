@@ -7,7 +7,7 @@ use super::{birth_of_all_here, init};
 use crate::config::{Config, LogFormat, MemberAddress};
 use crate::failure::Exit;
 use crate::storage::{CellState, Certificate, CertifiedMember, DataDirectory};
-use cotter_replica::Timing;
+use cotter_replica::{ChapterPolicy, Timing};
 use cotter_types::{CellId, FencingToken, ReplicaId};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -159,6 +159,7 @@ fn config(root: &Path, id: u64, ports: &[u16]) -> Config {
             members(ports)
         },
         timing: Timing::default(),
+        chapters: ChapterPolicy::default(),
     }
 }
 

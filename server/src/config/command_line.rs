@@ -76,6 +76,14 @@ pub struct DevArguments {
         default_value = "127.0.0.1:7400"
     )]
     pub listen: String,
+    /// Bytes of the log after which a chapter of it is sealed and
+    /// a checkpoint written (65536 to 1073741824); without it, 67108864
+    #[arg(long, value_name = "BYTES", env = "COTTERD_CHAPTER_BYTES")]
+    pub chapter_bytes: Option<String>,
+    /// Age after which it is sealed in any case; units are ms, s, m and
+    /// h; without it, 1h
+    #[arg(long, value_name = "TIME", env = "COTTERD_CHAPTER_AGE")]
+    pub chapter_age: Option<String>,
     /// How log lines look: text or json
     #[arg(
         long,
@@ -195,4 +203,12 @@ pub struct Settings {
     /// without it, 400
     #[arg(long, value_name = "MS", env = "COTTERD_MASTER_LEASE_MS")]
     pub master_lease_ms: Option<String>,
+    /// Replaces `chapter.bytes`: bytes of the log after which a chapter of it is sealed and
+    /// a checkpoint written (65536 to 1073741824); without it, 67108864
+    #[arg(long, value_name = "BYTES", env = "COTTERD_CHAPTER_BYTES")]
+    pub chapter_bytes: Option<String>,
+    /// Replaces `chapter.age`: age after which it is sealed in any case; units are ms, s, m and
+    /// h; without it, 1h
+    #[arg(long, value_name = "TIME", env = "COTTERD_CHAPTER_AGE")]
+    pub chapter_age: Option<String>,
 }

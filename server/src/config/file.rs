@@ -23,6 +23,8 @@ pub(super) struct File {
     pub(super) members: Vec<Row>,
     #[serde(default)]
     pub(super) timing: TimingSection,
+    #[serde(default)]
+    pub(super) chapter: ChapterSection,
 }
 
 /// Where to listen, and what address to tell others.
@@ -48,6 +50,14 @@ pub(super) struct Row {
 pub(super) struct TimingSection {
     pub(super) election_round_ms: Option<u64>,
     pub(super) master_lease_ms: Option<u64>,
+}
+
+/// When a chapter of the log is sealed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChapterSection {
+    pub(super) bytes: Option<u64>,
+    pub(super) age: Option<String>,
 }
 
 /// Reads the file at `path`.

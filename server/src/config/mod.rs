@@ -4,18 +4,20 @@
 //! daemon sees only a [`Config`] that holds. A refusal is one line that names the key and says what
 //! it may be. Every key stands, documented, in `cotterd.sample.toml`.
 
+mod chapter;
 mod command_line;
 mod file;
 #[cfg(test)]
 mod tests;
 
+pub use chapter::chapter_policy;
 pub use command_line::{
     Command, CommandLine, DevArguments, InitArguments, InspectArguments, InspectOutput,
     ManArguments, RunArguments, Settings,
 };
 
 use crate::failure::Failure;
-use cotter_replica::Timing;
+use cotter_replica::{ChapterPolicy, Timing};
 use cotter_types::ReplicaId;
 use cotter_types::limits::{NAME_BYTES_MAX, REPLICAS_MAX};
 use std::net::SocketAddr;
@@ -83,6 +85,8 @@ pub struct Config {
     pub members: Vec<MemberAddress>,
     /// Rounds and leases, whose arithmetic holds.
     pub timing: Timing,
+    /// When a chapter of the log is sealed.
+    pub chapters: ChapterPolicy,
 }
 
 impl Config {
@@ -157,6 +161,11 @@ impl Config {
             peer_advertise,
             members,
             timing: timing(&file.timing, settings)?,
+            chapters: chapter::policy(
+                &file.chapter,
+                settings.chapter_bytes.as_deref(),
+                settings.chapter_age.as_deref(),
+            )?,
         })
     }
 

@@ -8,7 +8,7 @@ use crate::storage::{
     SEGMENT_BYTES_MIN,
 };
 use cotter_cell::{Batch, Cell, Command, Entry, Genesis, Stamp};
-use cotter_replica::{Payload, ReplicaLog};
+use cotter_replica::{ChapterLog, Payload};
 use cotter_types::{CellId, Epoch, FencingToken, Nonce, OpenSession, ReplicaId, SessionMetadata};
 use omnipaxos::storage::{Storage, StorageOp};
 use std::fs;
@@ -76,6 +76,7 @@ fn made() -> (tempfile::TempDir, PathBuf) {
         cell_id: CellId(0xc0ffee),
         cell: "west".to_owned(),
         token_floor: 1_700_000_000_000_000,
+        voters: Vec::new(),
     });
     for entry in entries() {
         cell.apply(&entry);
@@ -261,6 +262,7 @@ fn log_that_is_gone_and_checkpoint_of_another_cell_are_damage() {
         cell_id: CellId(0xbad),
         cell: "west".to_owned(),
         token_floor: 1,
+        voters: Vec::new(),
     };
     let other = Cell::born(&genesis);
     let meta = CheckpointMeta::of(&other, 4, 5, Vec::new());

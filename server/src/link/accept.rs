@@ -221,8 +221,17 @@ fn refused(rejection: &Rejection) -> Status {
 /// OmniPaxos panics for an id that it does not know.
 fn decoded(from: ReplicaId, to: ReplicaId, body: &[u8]) -> Option<PeerMessage> {
     let message: PeerMessage = postcard::from_bytes(body).ok()?;
-    let PeerMessage::Paxos(paxos) = &message;
-    (paxos.get_sender() == from.0 && paxos.get_receiver() == to.0).then_some(message)
+    let fits = match &message {
+        PeerMessage::Paxos { message, .. } => {
+            message.get_sender() == from.0 && message.get_receiver() == to.0
+        }
+        PeerMessage::Behind { .. }
+        | PeerMessage::FetchRest { .. }
+        | PeerMessage::Rest { .. }
+        | PeerMessage::FetchState { .. }
+        | PeerMessage::State { .. } => true,
+    };
+    fits.then_some(message)
 }
 
 #[tonic::async_trait]

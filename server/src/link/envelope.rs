@@ -3,7 +3,7 @@
 //! A message that is too large for one frame travels in pieces, each in an envelope of its own.
 
 use super::gate::MESSAGE_BYTES_MAX;
-use super::identity::{CHAPTER, Identity};
+use super::identity::Identity;
 use cotter_proto::peer::v1::{PeerBatch, PeerEnvelope};
 use cotter_replica::{Payload, PeerMessage};
 use cotter_types::limits::{BATCH_BYTES_MAX, CONTENTS_BYTES_MAX, FRAME_BYTES_MAX};
@@ -40,7 +40,17 @@ pub(super) fn weight(message: &PeerMessage) -> usize {
     let entries = |entries: &[Payload]| -> usize {
         entries.iter().map(|entry| entry.as_bytes().len() + 4).sum()
     };
-    let PeerMessage::Paxos(message) = message;
+    let message = match message {
+        PeerMessage::Paxos { message, .. } => message,
+        PeerMessage::Rest { entries: rest, .. } => return entries(rest) + ENVELOPE_BYTES_MAX,
+        PeerMessage::State { chunk, .. } => {
+            let rows = chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
+            return rows + ENVELOPE_BYTES_MAX;
+        }
+        PeerMessage::Behind { .. }
+        | PeerMessage::FetchRest { .. }
+        | PeerMessage::FetchState { .. } => return ENVELOPE_BYTES_MAX,
+    };
     let body = match message {
         Message::BLE(_) => 0,
         Message::SequencePaxos(paxos) => match &paxos.msg {
@@ -190,10 +200,9 @@ impl Packer {
         match Size::of(bytes) {
             Size::Fits => {}
             Size::NearLimit => {
-                let PeerMessage::Paxos(paxos) = &message;
                 tracing::warn!(
                     replica = self.identity.replica.0,
-                    peer = paxos.get_receiver(),
+                    disk = self.receiver_incarnation,
                     bytes,
                     at_most = MESSAGE_BYTES_MAX,
                     "THE PEER MISSES SO MUCH OF THE LOG that it can soon not catch up any more"
@@ -274,7 +283,6 @@ impl Packer {
         self.waiting_bytes += body.len();
         self.waiting.push_back(PeerEnvelope {
             cell_id: self.identity.cell_id.0,
-            chapter: CHAPTER,
             sender: self.identity.replica.0,
             sender_incarnation: self.identity.incarnation,
             receiver_incarnation: self.receiver_incarnation,

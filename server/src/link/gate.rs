@@ -1,7 +1,7 @@
 //! What a replica believes of what its peers send (rule 1 of the profile in `docs/INVARIANTS.md`).
 //!
 //! Pure: it is handed hellos and envelopes and says what may pass. A message passes only if it comes
-//! from a member, in the incarnation that the certificate names, for this cell, chapter and
+//! from a member, in the incarnation that the certificate names, for this cell and
 //! incarnation, on the newest link of that peer, and strictly after everything that passed before.
 //! OmniPaxos itself panics for an unknown sender and loses data to late duplicates, so nothing may
 //! reach it around this gate.
@@ -9,7 +9,7 @@
 //! What it remembers lives as long as the process. A replica that is set back while all its peers
 //! are down is not noticed; the operator's documentation says so.
 
-use super::identity::{CHAPTER, Identity};
+use super::identity::Identity;
 use cotter_proto::peer::v1::{LinkHello, LinkReply, PeerEnvelope};
 use cotter_types::{CellId, ReplicaId};
 use std::collections::BTreeMap;
@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 /// Largest message that may be put together from pieces, in bytes: 4 GiB.
 ///
-/// Until the log has chapters, a replica that was away gets all that it missed in one message, so this
-/// is how far behind one may be. It is as much as a cell may keep in contents, and what a cell that
-/// makes 1,000 changes of 100 bytes a second writes in half a day. More would not help: the message
-/// is in memory twice at the receiver while it is decoded, and everything behind it waits.
+/// A replica that was away gets all that it missed of the standing chapter in one message; what it
+/// missed before comes in small pieces. Chapters are sealed long before they have so many bytes, unless
+/// no checkpoint can be written. More would not help: the message is in memory twice at the receiver
+/// while it is decoded, and everything behind it waits.
 pub const MESSAGE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Why something did not pass.
@@ -33,12 +33,6 @@ pub enum Rejection {
         theirs: CellId,
         /// This cell.
         ours: CellId,
-    },
-    /// It belongs to another chapter of the log.
-    #[error("it belongs to chapter {theirs}, this is chapter {CHAPTER}")]
-    OtherChapter {
-        /// Its chapter.
-        theirs: u64,
     },
     /// The sender is no member.
     #[error("replica {sender} is not a peer of replica {ours}")]
@@ -242,11 +236,6 @@ impl Gate {
         envelope: PeerEnvelope,
     ) -> Result<Option<Vec<u8>>, Rejection> {
         self.same_cell(envelope.cell_id)?;
-        if envelope.chapter != CHAPTER {
-            return Err(Rejection::OtherChapter {
-                theirs: envelope.chapter,
-            });
-        }
         let ours = &self.identity;
         if envelope.receiver_incarnation != ours.incarnation {
             return Err(Rejection::NotForUs {

@@ -70,7 +70,11 @@ impl Reached {
                 Input::PeerConnected { .. } => Handed::Connected,
                 Input::PeerLost { .. } => Handed::Lost,
                 Input::Peer {
-                    message: PeerMessage::Paxos(Message::BLE(message)),
+                    message:
+                        PeerMessage::Paxos {
+                            message: Message::BLE(message),
+                            ..
+                        },
                     ..
                 } => match message.msg {
                     HeartbeatMsg::Request(request) => Handed::Message(request.round),

@@ -3,10 +3,6 @@
 use cotter_types::{CellId, ReplicaId};
 use std::collections::BTreeMap;
 
-/// The chapter of the log that this version writes. Envelopes carry it, so that a later version can
-/// tell old messages from new ones.
-pub const CHAPTER: u64 = 1;
-
 /// A peer as the certificate of birth and the configuration name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {

@@ -20,7 +20,7 @@ mod standing;
 mod tests;
 
 pub use gate::{Gate, LinkNumber, MESSAGE_BYTES_MAX, Rejection};
-pub use identity::{CHAPTER, Identity, PeerIdentity};
+pub use identity::{Identity, PeerIdentity};
 pub use queue::{PEER_QUEUE_BYTES_MAX, PEER_QUEUE_MESSAGES_MAX, PeerSender};
 
 use crate::api::door::Door;

@@ -2,10 +2,10 @@
 
 use super::envelope::{Packer, Size};
 use super::gate::{Gate, LinkNumber, MESSAGE_BYTES_MAX, Rejection};
-use super::identity::{CHAPTER, Identity, PeerIdentity};
+use super::identity::{Identity, PeerIdentity};
 use super::queue::{PEER_QUEUE_BYTES_MAX, PeerSender, peer_queue};
 use cotter_proto::peer::v1::{LinkHello, LinkReply, PeerEnvelope};
-use cotter_replica::{Payload, PeerMessage};
+use cotter_replica::{ChapterKey, Payload, PeerMessage};
 use cotter_types::{CellId, ReplicaId};
 use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatRequest};
@@ -54,7 +54,6 @@ pub(super) fn hello(boot: u64, life: u64) -> LinkHello {
 pub(super) fn envelope(boot: u64, sequence: u64) -> PeerEnvelope {
     PeerEnvelope {
         cell_id: CELL,
-        chapter: CHAPTER,
         sender: 2,
         sender_incarnation: DISKS[2],
         receiver_incarnation: DISKS[1],
@@ -76,20 +75,32 @@ fn receive(gate: &mut Gate, link: LinkNumber, envelope: PeerEnvelope) -> Result<
         .map(|message| message.is_some())
 }
 
+/// The key of some chapter.
+const KEY: ChapterKey = ChapterKey {
+    chapter: 1,
+    membership: 1,
+};
+
 pub(super) fn heartbeat(round: u32) -> PeerMessage {
-    PeerMessage::Paxos(Message::BLE(BLEMessage {
-        from: 2,
-        to: 1,
-        msg: HeartbeatMsg::Request(HeartbeatRequest { round }),
-    }))
+    PeerMessage::Paxos {
+        key: KEY,
+        message: Message::BLE(BLEMessage {
+            from: 2,
+            to: 1,
+            msg: HeartbeatMsg::Request(HeartbeatRequest { round }),
+        }),
+    }
 }
 
 fn forwarded(bytes: usize) -> PeerMessage {
-    PeerMessage::Paxos(Message::SequencePaxos(PaxosMessage {
-        from: 2,
-        to: 1,
-        msg: PaxosMsg::ProposalForward(vec![Payload::from(vec![3; bytes])]),
-    }))
+    PeerMessage::Paxos {
+        key: KEY,
+        message: Message::SequencePaxos(PaxosMessage {
+            from: 2,
+            to: 1,
+            msg: PaxosMsg::ProposalForward(vec![Payload::from(vec![3; bytes])]),
+        }),
+    }
 }
 
 #[test]
@@ -260,10 +271,6 @@ fn an_envelope_must_fit_the_certificate() {
     assert!(matches!(
         rejected(&|e| e.cell_id = 1),
         Rejection::OtherCell { .. }
-    ));
-    assert!(matches!(
-        rejected(&|e| e.chapter = 2),
-        Rejection::OtherChapter { theirs: 2 }
     ));
     assert!(matches!(
         rejected(&|e| e.sender = 3),

@@ -8,6 +8,7 @@
 //! notice it by the boot number; when all copies are rolled back at once nobody does.
 
 use super::Files;
+use super::chapter_logs::{ChapterLogs, chapter_name, chapter_number};
 use super::checkpoint::CHECKPOINTS_NAME;
 use super::deaths::Deaths;
 use super::identity::{CellState, Identity};
@@ -19,7 +20,6 @@ use std::io;
 
 const IDENTITY_NAME: &str = "identity";
 const BOOT_NAME: &str = "boot";
-const CHAPTER_PREFIX: &str = "chapter-";
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -281,6 +281,26 @@ impl<F: Files> DataDirectory<F> {
         Ok(self.files.create_directory(CHECKPOINTS_NAME)?)
     }
 
+    /// Finds the logs of all chapters.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn logs(&self, settings: LogSettings) -> io::Result<ChapterLogs<F>> {
+        let cell_id = self.identity.certificate.cell_id;
+        ChapterLogs::new(
+            self.files.clone(),
+            cell_id,
+            self.identity.incarnation,
+            settings,
+        )
+    }
+
+    /// Returns the directory itself, for what has files of its own in it.
+    #[must_use]
+    pub fn files(&self) -> &F {
+        &self.files
+    }
+
     fn log_identity(&self, chapter: u64) -> LogIdentity {
         LogIdentity {
             cell_id: self.identity.certificate.cell_id,
@@ -288,15 +308,6 @@ impl<F: Files> DataDirectory<F> {
             incarnation: self.identity.incarnation,
         }
     }
-}
-
-pub(super) fn chapter_name(chapter: u64) -> String {
-    format!("{CHAPTER_PREFIX}{chapter:08}")
-}
-
-pub(super) fn chapter_number(name: &str) -> Option<u64> {
-    let chapter = name.strip_prefix(CHAPTER_PREFIX)?.parse().ok()?;
-    (chapter_name(chapter) == name).then_some(chapter)
 }
 
 pub(super) fn lock<F: Files>(files: &F) -> Result<F::Lock, DirectoryError> {

@@ -84,6 +84,12 @@ pub trait Files: Clone + Debug {
     /// What the system says.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Removes the name of an empty directory.
+    ///
+    /// # Errors
+    /// `DirectoryNotEmpty` when it is not empty, else what the system says.
+    fn remove_directory(&self, name: &str) -> io::Result<()>;
+
     /// Lists the names in the directory, directories included, sorted.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The log behind consensus: append-only segments, one record for each atomic write.
 //!
-//! Writes are staged in memory; [`ReplicaLog::sync`] writes them out and makes them durable with
+//! Writes are staged in memory; [`ChapterLog::sync`] writes them out and makes them durable with
 //! one `fdatasync`. When a segment is full, it is synced, and the one that was allocated ahead
 //! takes over, beginning with a record of what the log stands at. The next one is allocated at once:
 //! when there is no room for it, the log still has about a segment left, and says
@@ -17,7 +17,7 @@ use super::record::{self, BODY_BYTES_MAX, Kind, Link};
 use super::recovery::{Recovered, SEGMENT_FILE_BYTES_MAX, recover};
 use super::reserved::{adopt_reserved, begin_segment, discard_reserved, reserve};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number};
-use cotter_replica::{LogFault, LogRoom, Payload, ReplicaLog};
+use cotter_replica::{ChapterLog, LogFault, LogRoom, Payload};
 use crc32c::crc32c;
 use omnipaxos::storage::StorageOp;
 use std::io;
@@ -360,7 +360,7 @@ impl<F: Files> SegmentedLog<F> {
     }
 }
 
-impl<F: Files> ReplicaLog for SegmentedLog<F> {
+impl<F: Files> ChapterLog for SegmentedLog<F> {
     fn needs_sync(&self) -> bool {
         self.owes_sync
     }

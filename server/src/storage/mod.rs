@@ -1,4 +1,4 @@
-//! What a replica keeps on disk: its identity and the log of the present chapter.
+//! What a replica keeps on disk: its identity and the logs of its last chapters.
 //!
 //! Everything goes through [`Files`], a seam small enough that a simulator can stand in for the
 //! disk and lose, tear and corrupt exactly what a disk can ([`SimFiles`]); the daemon uses
@@ -22,6 +22,7 @@
 //! Nothing here ever repairs in silence, goes on after a failed write or sync, or lets what was
 //! damaged pass for what is merely unfinished.
 
+mod chapter_logs;
 pub mod checkpoint;
 mod consensus_storage;
 mod data_directory;
@@ -43,6 +44,7 @@ mod sim_disk;
 mod sim_files;
 mod survey;
 
+pub use chapter_logs::{ChapterLogs, Refusal, discard_chapters, list_chapters};
 pub use data_directory::{DataDirectory, DirectoryError};
 pub use deaths::Deaths;
 pub use files::Files;

@@ -134,6 +134,10 @@ impl Files for OsFiles {
         fs::remove_file(self.path.join(name))
     }
 
+    fn remove_directory(&self, name: &str) -> io::Result<()> {
+        fs::remove_dir(self.path.join(name))
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {

@@ -79,6 +79,10 @@ impl Files for ReadOnlyFiles {
         refused()
     }
 
+    fn remove_directory(&self, _name: &str) -> io::Result<()> {
+        refused()
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         OsFiles::new(&self.path).list()
     }

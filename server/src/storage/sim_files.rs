@@ -348,6 +348,17 @@ impl Files for SimFiles {
         })
     }
 
+    fn remove_directory(&self, name: &str) -> io::Result<()> {
+        self.count()?;
+        if !self.directory(name).list()?.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.with_directory(|directory| {
+            directory.remove(name);
+            Ok(())
+        })
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         self.with_directory(|directory| Ok(directory.seen.keys().cloned().collect()))
     }

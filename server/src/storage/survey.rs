@@ -4,7 +4,8 @@
 //! place is noted, and the rest is read all the same. It raises no boot number, cuts off no
 //! unfinished end and removes no leftover.
 
-use super::data_directory::{DirectoryError, chapter_name, chapter_number, lock};
+use super::chapter_logs::{chapter_name, chapter_number};
+use super::data_directory::{DirectoryError, lock};
 use super::data_directory::{read_boot, read_identity};
 use super::entry_index::EntryIndex;
 use super::log_settings::{LogIdentity, OpenError, TornTail};

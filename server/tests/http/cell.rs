@@ -1,7 +1,7 @@
 //! A cell of one replica, in this process, on a port that the system chose.
 
 use crate::exchange::{Reply, Request};
-use cotter_replica::Timing;
+use cotter_replica::{ChapterPolicy, Timing};
 use cotter_server::birth::{BirthDesk, birth_of_all_here};
 use cotter_server::config::MemberAddress;
 use cotter_server::daemon::{ReplicaSpec, RunningReplica};
@@ -55,6 +55,7 @@ impl Cell {
                 data,
                 members,
                 timing: Timing::default(),
+                chapters: ChapterPolicy::default(),
                 client_listener: client,
                 peer_listener: peer,
             };

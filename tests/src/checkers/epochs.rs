@@ -14,6 +14,8 @@ pub struct Epochs {
     sequence: u64,
     attempt: u64,
     batch: u64,
+    /// Chapters that have ended.
+    seals: u64,
 }
 
 impl Epochs {
@@ -62,7 +64,19 @@ impl Epochs {
                 }
                 counts
             }
-            Entry::Seal { .. } => return Ok(()),
+            Entry::Seal {
+                epoch,
+                next_chapter,
+                ..
+            } => {
+                let counts = self.master.is_some()
+                    && *epoch == self.epoch
+                    && *next_chapter == self.seals + 2;
+                if counts {
+                    self.seals += 1;
+                }
+                counts
+            }
         };
         if step.applied.accepted == expected {
             return Ok(());

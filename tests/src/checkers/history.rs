@@ -36,6 +36,8 @@ pub struct Recorded {
 pub struct History {
     entries: Vec<Payload>,
     digests: Vec<u128>,
+    /// Where each chapter begins, from the first on.
+    chapters: Vec<usize>,
     reference: Cell,
     /// Past states; the first is the state after `states_from` entries.
     states: VecDeque<(Cell, u64)>,
@@ -52,6 +54,7 @@ impl History {
         Self {
             entries: Vec::new(),
             digests: vec![reference.digest()],
+            chapters: vec![0],
             states: VecDeque::from([(reference.snapshot(), 0)]),
             states_from: 0,
             reference,
@@ -102,8 +105,17 @@ impl History {
         self.outcomes.get(&(session, number))
     }
 
-    /// Takes note that a replica has applied `entries` from place `from` on. Returns the steps that
-    /// no replica had applied before.
+    /// Returns the chapter that an entry stands in, where that begins, and where it ends, if it does.
+    #[must_use]
+    pub fn chapter_at(&self, index: usize) -> (u64, usize, Option<usize>) {
+        let later = self.chapters.partition_point(|begins| *begins <= index);
+        let begins = self.chapters[later - 1];
+        (later as u64, begins, self.chapters.get(later).copied())
+    }
+
+    /// Takes note that a replica has applied `entries` from place `from` on, up to the first seal
+    /// among them that nobody knew. Returns the steps that no replica had applied before, and how many
+    /// entries were taken.
     ///
     /// # Errors
     /// The replica has applied something else than another before it.
@@ -112,10 +124,12 @@ impl History {
         who: &str,
         from: usize,
         entries: Vec<Payload>,
-    ) -> Result<Vec<Step>, Violation> {
+    ) -> Result<(Vec<Step>, usize), Violation> {
         let mut steps = Vec::new();
+        let mut taken = 0;
         for (offset, payload) in entries.into_iter().enumerate() {
             let index = from + offset;
+            taken += 1;
             match self.entries.get(index) {
                 Some(known) if *known == payload => {}
                 Some(known) => {
@@ -128,10 +142,16 @@ impl History {
                         ),
                     ));
                 }
-                None => steps.push(self.extend(index, payload)?),
+                None => {
+                    let chapters = self.chapters.len();
+                    steps.push(self.extend(index, payload)?);
+                    if self.chapters.len() > chapters {
+                        break;
+                    }
+                }
             }
         }
-        Ok(steps)
+        Ok((steps, taken))
     }
 
     /// Compares a replica's digest after `length` entries with the one that belongs there.
@@ -157,6 +177,9 @@ impl History {
         let applied = self.reference.apply(&entry);
         self.entries.push(payload);
         self.digests.push(self.reference.digest());
+        if self.reference.chapter().number > self.chapters.len() as u64 {
+            self.chapters.push(index + 1);
+        }
         for effect in &applied.effects {
             if let Effect::Answered {
                 session,

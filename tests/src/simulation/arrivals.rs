@@ -5,7 +5,7 @@
 use super::host::HostStream;
 use super::network::ConnectionKey;
 use super::world::World;
-use cotter_replica::{FEATURE_LEVEL_MAX, Input, Payload, PeerMessage, StreamId};
+use cotter_replica::{ChapterKey, FEATURE_LEVEL_MAX, Input, Payload, PeerMessage, StreamId};
 use cotter_types::{ClientFrame, ReplicaId};
 use omnipaxos::messages::Message;
 use omnipaxos::messages::sequence_paxos::{PaxosMessage, PaxosMsg};
@@ -18,9 +18,24 @@ impl World {
             to: Self::replica_id(to).0,
             msg: PaxosMsg::ProposalForward(vec![payload]),
         };
+        let Some(running) = &self.hosts[to].running else {
+            return;
+        };
+        let chapter = running.replica.cell().chapter();
+        let key = ChapterKey {
+            chapter: chapter.number,
+            membership: chapter.membership(),
+        };
+        // The entry is one of the last chapter that anybody has begun.
+        if chapter.number != self.checkers.history.chapter_at(usize::MAX).0 {
+            return;
+        }
         let input = Input::Peer {
             from: Self::replica_id(from),
-            message: PeerMessage::Paxos(Message::SequencePaxos(paxos)),
+            message: PeerMessage::Paxos {
+                key,
+                message: Message::SequencePaxos(paxos),
+            },
         };
         let life = self.hosts[to].life;
         self.host_input(to, life, input);

@@ -3,12 +3,14 @@
 //! The log is shared with the world, which reads from it what a replica has applied, and it can be
 //! told to die right before or right after a flush, as a machine does.
 
-use cotter_replica::{LogFault, LogRoom, Payload, ReplicaLog};
-use cotter_server::storage::{LogIdentity, LogSettings, SegmentedLog, SimFiles};
+use cotter_cell::Cell;
+use cotter_replica::{ChapterLog, LogFault, LogRoom, Payload, ReplicaLog};
+use cotter_server::storage::{ChapterLogs, LogSettings, SegmentedLog, SimFiles, discard_chapters};
 use cotter_types::CellId;
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{NoSnapshot, StopSign, Storage, StorageOp, StorageResult};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell as Slot, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 type RealLog = SegmentedLog<SimFiles>;
@@ -28,9 +30,20 @@ pub(super) enum FlushDeath {
 #[derive(Debug)]
 pub(super) struct Disk {
     files: SimFiles,
-    identity: LogIdentity,
+    cell_id: CellId,
+    pub(super) incarnation: u64,
     settings: LogSettings,
-    used: bool,
+    /// Checkpoints that were written and read back, by chapter. Their files have tests of their own.
+    checkpoints: BTreeMap<u64, Cell>,
+    /// The last chapter that was begun from a fetched state.
+    fetched: Option<u64>,
+}
+
+/// What a replica is started with.
+pub(super) struct Found {
+    pub(super) start: Option<Cell>,
+    pub(super) durable: Vec<u64>,
+    pub(super) logs: HostLogs,
 }
 
 impl Disk {
@@ -39,37 +52,65 @@ impl Disk {
     pub(super) fn new(cell_id: CellId, incarnation: u64, segment_bytes: u64) -> Self {
         Self {
             files: SimFiles::new(),
-            identity: LogIdentity {
-                cell_id,
-                chapter: 1,
-                incarnation,
-            },
+            cell_id,
+            incarnation,
             settings: LogSettings {
                 segment_bytes,
                 cache_bytes: 64 * 1_024,
             },
-            used: false,
+            checkpoints: BTreeMap::new(),
+            fetched: None,
         }
     }
 
-    /// Opens the log, or creates it the first time.
+    /// Finds what is on it.
     ///
     /// # Errors
-    /// What the log says. The simulated disk loses and tears, but only what was not flushed, so
-    /// every error is a bug.
-    pub(super) fn open(&mut self) -> Result<SharedLog, String> {
-        let log = if self.used {
-            SegmentedLog::open(self.files.clone(), self.identity, self.settings)
-        } else {
-            SegmentedLog::create(self.files.clone(), self.identity, self.settings)
-        };
-        let log = log.map_err(|error| error.to_string())?;
-        self.used = true;
-        Ok(SharedLog {
-            log: Rc::new(RefCell::new(log)),
-            files: self.files.clone(),
-            plan: Rc::default(),
+    /// What the disk says, which is a bug: it loses and tears only what was not flushed.
+    pub(super) fn find(&self) -> Result<Found, String> {
+        let logs = ChapterLogs::new(
+            self.files.clone(),
+            self.cell_id,
+            self.incarnation,
+            self.settings,
+        );
+        let logs = logs.map_err(|error| error.to_string())?;
+        Ok(Found {
+            start: self.checkpoints.values().last().cloned(),
+            durable: self.checkpoints.keys().copied().collect(),
+            logs: HostLogs {
+                logs: Rc::new(RefCell::new(logs)),
+                open: Rc::default(),
+                files: self.files.clone(),
+                plan: Rc::default(),
+            },
         })
+    }
+
+    /// Keeps a checkpoint for good.
+    pub(super) fn write_checkpoint(&mut self, cell: Cell) {
+        self.checkpoints.insert(cell.chapter().number, cell);
+    }
+
+    /// Spoils the newest checkpoint, unless it was fetched: then the logs do not lead to it. Returns
+    /// whether there was one.
+    pub(super) fn spoil_checkpoint(&mut self) -> bool {
+        let newest = self.checkpoints.keys().last().copied();
+        newest > self.fetched && self.checkpoints.pop_last().is_some()
+    }
+
+    /// Notes that the replica has gone on from a fetched state.
+    pub(super) fn was_fetched(&mut self, chapter: u64) {
+        self.fetched = Some(chapter);
+    }
+
+    /// Removes what lies before a chapter.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(super) fn discard(&mut self, below: u64) -> Result<(), String> {
+        self.checkpoints.retain(|chapter, _| *chapter >= below);
+        discard_chapters(&self.files, below).map_err(|error| error.to_string())
     }
 
     /// The process dies; what it wrote stays, flushed or not.
@@ -85,27 +126,45 @@ impl Disk {
 
 #[derive(Debug, Default)]
 struct Plan {
-    death: Cell<Option<FlushDeath>>,
-    flushes: Cell<u64>,
+    flush_death: Slot<Option<FlushDeath>>,
+    /// After so many operations of the disk while a chapter is begun.
+    begin_death: Slot<Option<u64>>,
+    flushes: Slot<u64>,
 }
 
-/// The log of a running replica, shared between it and the world.
+/// Flushes that it takes to begin a chapter, about.
+const FLUSHES_TO_BEGIN: u64 = 4;
+
+/// The logs of a running replica, shared between it and the world.
 #[derive(Clone)]
-pub(super) struct SharedLog {
-    log: Rc<RefCell<RealLog>>,
+pub(super) struct HostLogs {
+    logs: Rc<RefCell<ChapterLogs<SimFiles>>>,
+    open: Rc<RefCell<BTreeMap<u64, SharedLog>>>,
     files: SimFiles,
     plan: Rc<Plan>,
 }
 
-impl SharedLog {
-    /// Lets the machine die in its next flush.
-    pub(super) fn die_at_flush(&self, death: FlushDeath) {
-        self.plan.death.set(Some(death));
+impl HostLogs {
+    /// Returns the log of a chapter, if it was opened or begun in this life.
+    #[must_use]
+    pub(super) fn get(&self, chapter: u64) -> Option<SharedLog> {
+        self.open.borrow().get(&chapter).cloned()
     }
 
-    /// Takes a planned death back: there was no flush.
+    /// Lets the machine die in its next flush.
+    pub(super) fn die_at_flush(&self, death: FlushDeath) {
+        self.plan.flush_death.set(Some(death));
+    }
+
+    /// Lets the machine die while it begins a chapter, after so many operations of its disk.
+    pub(super) fn die_beginning(&self, operations: u64) {
+        self.plan.begin_death.set(Some(operations));
+    }
+
+    /// Takes a planned death back: there was nothing to die in.
     pub(super) fn live_on(&self) {
-        self.plan.death.set(None);
+        self.plan.flush_death.set(None);
+        self.plan.begin_death.set(None);
     }
 
     /// Returns how many flushes there were since the last time, and forgets them.
@@ -114,6 +173,52 @@ impl SharedLog {
         self.plan.flushes.replace(0)
     }
 
+    fn share(&self, chapter: u64, log: RealLog) -> SharedLog {
+        let shared = SharedLog {
+            log: Rc::new(RefCell::new(log)),
+            files: self.files.clone(),
+            plan: Rc::clone(&self.plan),
+        };
+        self.open.borrow_mut().insert(chapter, shared.clone());
+        shared
+    }
+}
+
+impl ReplicaLog for HostLogs {
+    type Chapter = SharedLog;
+
+    fn chapters(&self) -> Vec<u64> {
+        self.logs.borrow().chapters()
+    }
+
+    fn begin(&mut self, chapter: u64) -> Result<SharedLog, LogFault> {
+        self.plan
+            .flushes
+            .set(self.plan.flushes.get() + FLUSHES_TO_BEGIN);
+        if let Some(operations) = self.plan.begin_death.take() {
+            self.files.cut_power_after(operations);
+            let _ = self.logs.borrow_mut().begin(chapter);
+            return Err(LogFault("died beginning a chapter".to_owned()));
+        }
+        let log = self.logs.borrow_mut().begin(chapter)?;
+        Ok(self.share(chapter, log))
+    }
+
+    fn open(&mut self, chapter: u64) -> Result<SharedLog, LogFault> {
+        let log = self.logs.borrow_mut().open(chapter)?;
+        Ok(self.share(chapter, log))
+    }
+}
+
+/// The log of one chapter, shared between the replica and the world.
+#[derive(Clone)]
+pub(super) struct SharedLog {
+    log: Rc<RefCell<RealLog>>,
+    files: SimFiles,
+    plan: Rc<Plan>,
+}
+
+impl SharedLog {
     /// Reads entries.
     #[must_use]
     pub(super) fn entries(&self, from: usize, to: usize) -> Vec<Payload> {
@@ -127,7 +232,7 @@ impl SharedLog {
     }
 }
 
-impl ReplicaLog for SharedLog {
+impl ChapterLog for SharedLog {
     fn needs_sync(&self) -> bool {
         self.log.borrow().needs_sync()
     }
@@ -137,7 +242,7 @@ impl ReplicaLog for SharedLog {
             return self.log.borrow_mut().sync();
         }
         self.plan.flushes.set(self.plan.flushes.get() + 1);
-        match self.plan.death.take() {
+        match self.plan.flush_death.take() {
             None => self.log.borrow_mut().sync(),
             Some(FlushDeath::Before) => Err(LogFault("died before the flush".to_owned())),
             Some(FlushDeath::Within(operations)) => {

@@ -155,13 +155,14 @@ impl World {
 
     fn crash(&mut self) {
         let place = self.any_host();
-        let death = match self.random.below(8) {
+        let death = match self.random.below(10) {
             0 => TurnDeath::Handled,
             1 => TurnDeath::Flush(FlushDeath::Before),
             2 => TurnDeath::Flush(FlushDeath::After),
             3 => TurnDeath::Flush(FlushDeath::Within(self.random.below(4))),
             4 => TurnDeath::Unsent,
-            5 | 6 => return self.kill_host(place, true),
+            5 | 6 => TurnDeath::Beginning(self.random.below(16)),
+            7 | 8 => return self.kill_host(place, true),
             _ => return self.kill_host(place, false),
         };
         if let Some(running) = &mut self.hosts[place].running {
@@ -358,8 +359,10 @@ impl World {
         if self.healed || length == 0 || self.hosts.len() < 2 {
             return;
         }
-        let back = self.random.around(100).min(length as u64 - 1) as usize;
-        let index = length - 1 - back;
+        // Those of a chapter that has ended bear its key, and never reach the next.
+        let (_, begins, _) = self.checkers.history.chapter_at(length);
+        let back = self.random.around(100) as usize;
+        let index = length.saturating_sub(1 + back).max(begins);
         let from = (to + 1 + self.random.index(self.hosts.len() - 1)) % self.hosts.len();
         if let Some(payload) = self.checkers.history.entry(index).cloned() {
             self.stray_proposal(from, to, payload);

@@ -1,16 +1,17 @@
 //! A simulated machine with a replica on it: how it starts, dies, stands still and goes on.
 
 use super::clock::Clock;
-use super::disk::{Disk, SharedLog};
+use super::disk::{Disk, Found, HostLogs};
 use super::network::ConnectionKey;
 use super::profile::Profile;
 use super::random::Random;
 use super::turn::TurnDeath;
 use super::world::{Event, World};
 use crate::checkers::{Verdict, Violation};
-use cotter_cell::Genesis;
+use cotter_cell::{Cell, Genesis};
 use cotter_replica::{
-    CallId, FEATURE_LEVEL_MAX, Input, Member, Output, Replica, ReplicaConfig, StreamId, Timing,
+    CallId, ChapterPolicy, FEATURE_LEVEL_MAX, Input, Member, Output, Replica, ReplicaConfig,
+    StreamId, Timing,
 };
 use cotter_types::{Call, Epoch, SessionId};
 use std::collections::{BTreeMap, VecDeque};
@@ -25,6 +26,8 @@ pub(super) struct Host {
     pub(super) running: Option<Running>,
     pub(super) paused: bool,
     flush_us: u64,
+    checkpoint_us: u64,
+    policy: ChapterPolicy,
     /// While not 0, flushes take up to so much longer.
     pub(super) slow_flush_us: u64,
     pub(super) wall_offset_ms: u64,
@@ -34,8 +37,8 @@ pub(super) struct Host {
 
 /// A replica's process.
 pub(super) struct Running {
-    pub(super) replica: Replica<SharedLog>,
-    pub(super) log: SharedLog,
+    pub(super) replica: Replica<HostLogs>,
+    pub(super) logs: HostLogs,
     pub(super) inbox: VecDeque<Input>,
     pub(super) outbox: Vec<Output>,
     pub(super) busy: bool,
@@ -48,7 +51,8 @@ pub(super) struct Running {
     /// Calls that wait for their answer, with the connections on which they came.
     pub(super) calls: BTreeMap<CallId, (ConnectionKey, Call)>,
     pub(super) observed: usize,
-    pub(super) log_seen: usize,
+    /// Of which chapter how many entries were looked at.
+    pub(super) log_seen: (u64, usize),
     pub(super) death: Option<TurnDeath>,
     pub(super) retired: bool,
 }
@@ -71,12 +75,17 @@ impl Host {
         Self {
             place,
             clock: Clock::new(0, random.between(0, 1 << 40), rate),
-            disk: Disk::new(genesis.cell_id, random.bits(), profile.segment_bytes),
+            disk: Disk::new(genesis.cell_id, incarnation(place), profile.segment_bytes),
             boot: 0,
             life: 0,
             running: None,
             paused: false,
             flush_us: profile.flush_us,
+            checkpoint_us: profile.checkpoint_us,
+            policy: ChapterPolicy {
+                entries_max: profile.chapter_entries,
+                ..ChapterPolicy::default()
+            },
             slow_flush_us: 0,
             wall_offset_ms: 1_700_000_000_000 + random.between(0, 1 << 32),
             members: (0..profile.replicas)
@@ -112,6 +121,11 @@ impl Host {
     }
 }
 
+/// Returns the disk id of the replica at a place.
+pub(super) fn incarnation(place: usize) -> u64 {
+    place as u64 + 101
+}
+
 impl Running {
     pub(super) fn reigns(&self) -> Option<Epoch> {
         self.replica
@@ -144,25 +158,36 @@ impl World {
         host.boot += 1;
         host.life += 1;
         host.paused = false;
-        let log = host
+        let spoilt = host.random.chance(50) && host.disk.spoil_checkpoint();
+        let Found {
+            start,
+            durable,
+            logs,
+        } = host
             .disk
-            .open()
+            .find()
             .map_err(|error| Violation::new("storage", format!("{name}: {error}")))?;
         let config = ReplicaConfig {
             id: Self::replica_id(place),
             members: host.members.clone(),
             boot: host.boot,
+            incarnation: host.disk.incarnation,
             timing: Timing::default(),
+            chapters: host.policy,
             genesis,
             version: "simulated".to_owned(),
             feature_level_max: FEATURE_LEVEL_MAX,
         };
-        let replica = Replica::new(config, log.clone(), host.clock.read(now))
+        let observed = start.as_ref().map_or(0, |cell| cell.applied() as usize);
+        let reading = host.clock.read(now);
+        let replica = Replica::new(config, start, durable, logs.clone(), reading)
             .map_err(|fault| Violation::new("fault", format!("{name}: {fault}")))?;
-        let log_seen = log.length();
+        let chapter = replica.cell().chapter().number;
+        let length = logs.get(chapter).map_or(0, |log| log.length());
+        let log_seen = (chapter, length);
         host.running = Some(Running {
             replica,
-            log,
+            logs,
             inbox: VecDeque::new(),
             outbox: Vec::new(),
             busy: false,
@@ -173,12 +198,15 @@ impl World {
             streams: BTreeMap::new(),
             next_stream: 1,
             calls: BTreeMap::new(),
-            observed: 0,
+            observed,
             log_seen,
             death: None,
             retired: false,
         });
         self.mark(1, place as u64);
+        if spoilt {
+            self.tally.fault("spoilt checkpoint");
+        }
         self.note(|| format!("{name} starts"));
         self.observe_host(place)?;
         self.schedule_turn(place, now);
@@ -221,6 +249,37 @@ impl World {
             };
             self.break_connection(key, grace, notice.max(grace));
         }
+    }
+
+    /// A checkpoint is being written, beside everything else.
+    pub(super) fn write_checkpoint(&mut self, place: usize, cell: Box<Cell>) {
+        let host = &mut self.hosts[place];
+        let life = host.life;
+        let most = host.checkpoint_us;
+        let delay = host.random.between(1, most);
+        let event = Event::CheckpointWritten {
+            host: place,
+            life,
+            cell,
+        };
+        self.agenda.after(delay, event);
+    }
+
+    /// A checkpoint is on the disk; a machine that died before has none.
+    pub(super) fn checkpoint_written(&mut self, place: usize, life: u32, cell: Box<Cell>) {
+        let host = &mut self.hosts[place];
+        if host.life != life || host.running.is_none() {
+            return;
+        }
+        let chapter = cell.chapter().number;
+        host.disk.write_checkpoint(*cell);
+        self.host_input(place, life, Input::CheckpointWritten { chapter });
+    }
+
+    /// Removes old logs and checkpoints.
+    pub(super) fn discard(&mut self, place: usize, below: u64) {
+        // What fails is left for the next time; a machine whose power is off removes nothing.
+        let _ = self.hosts[place].disk.discard(below);
     }
 
     pub(super) fn schedule_turn(&mut self, place: usize, at: u64) {

@@ -29,6 +29,10 @@ pub struct Profile {
     pub segment_bytes: u64,
     /// What a flush takes at least, in microseconds.
     pub flush_us: u64,
+    /// Entries after which a chapter is sealed.
+    pub chapter_entries: u64,
+    /// What it takes at most to write a checkpoint, in microseconds.
+    pub checkpoint_us: u64,
 }
 
 /// Weights of the kinds of faults.
@@ -122,6 +126,8 @@ impl Profile {
             nodes: random.between(1, 5) as usize,
             segment_bytes: *random.pick(&[1_024, 4_096, 16_384, 65_536]),
             flush_us: random.between(20, 1_000),
+            chapter_entries: *random.pick(&[8, 20, 50, 100, 300, 1_000]),
+            checkpoint_us: *random.pick(&[2_000, 50_000, 1_000_000, 5_000_000]),
         }
     }
 }

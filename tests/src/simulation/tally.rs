@@ -61,6 +61,12 @@ pub struct Tally {
     pub statements: u64,
     /// Times that a replica became master.
     pub reigns: u64,
+    /// Times that a replica began a chapter.
+    pub chapters: u64,
+    /// Times that a replica fetched the rest of its chapter.
+    pub rests: u64,
+    /// Times that a replica went on from a fetched state.
+    pub states: u64,
 }
 
 impl Tally {
@@ -71,8 +77,12 @@ impl Tally {
 
     /// Counts what a replica reports.
     pub(super) fn happened(&mut self, happening: &Happening) {
-        if matches!(happening, Happening::BecameMaster { .. }) {
-            self.reigns += 1;
+        match happening {
+            Happening::BecameMaster { .. } => self.reigns += 1,
+            Happening::ChapterBegan { .. } => self.chapters += 1,
+            Happening::RestFetched { .. } => self.rests += 1,
+            Happening::StateReplaced { .. } => self.states += 1,
+            _ => {}
         }
     }
 
@@ -110,6 +120,9 @@ impl Tally {
         self.calls_told += other.calls_told;
         self.statements += other.statements;
         self.reigns += other.reigns;
+        self.chapters += other.chapters;
+        self.rests += other.rests;
+        self.states += other.states;
     }
 }
 
@@ -148,6 +161,11 @@ impl fmt::Display for Tally {
             f,
             "{} calls of the simple interface answered, {} with an outcome",
             self.calls, self.calls_told
+        )?;
+        writeln!(
+            f,
+            "{} chapters begun, {} ends of one fetched, {} states fetched",
+            self.chapters, self.rests, self.states
         )?;
         write!(f, "faults:")?;
         for (kind, count) in &self.faults {

@@ -8,7 +8,7 @@ use super::disk::FlushDeath;
 use super::network::Parcel;
 use super::world::{Event, World};
 use crate::checkers::{Verdict, Violation};
-use cotter_replica::{Fault, Output};
+use cotter_replica::{Fault, Happening, Output};
 use cotter_types::Epoch;
 
 /// Inputs that one turn takes at most.
@@ -21,6 +21,8 @@ pub(super) enum TurnDeath {
     Handled,
     /// At the flush.
     Flush(FlushDeath),
+    /// While a chapter is begun, after so many operations of the disk.
+    Beginning(u64),
     /// When all is flushed and nothing is sent.
     Unsent,
 }
@@ -70,22 +72,24 @@ impl World {
         let Some(running) = &mut self.hosts[place].running else {
             return Ok(());
         };
-        if let Some(TurnDeath::Flush(death)) = running.death {
-            running.log.die_at_flush(death);
+        match running.death {
+            Some(TurnDeath::Flush(death)) => running.logs.die_at_flush(death),
+            Some(TurnDeath::Beginning(operations)) => running.logs.die_beginning(operations),
+            Some(TurnDeath::Handled | TurnDeath::Unsent) | None => {}
         }
         if let Err(fault) = running.replica.end_turn(reading) {
             return self.host_fault(place, &fault);
         }
-        running.log.live_on();
+        running.logs.live_on();
         self.after_turn(place, reigned, taken)
     }
 
     fn host_fault(&mut self, place: usize, fault: &Fault) -> Verdict {
         let name = self.host_name(place);
-        let planned = self.hosts[place]
-            .running
-            .as_ref()
-            .is_some_and(|running| matches!(running.death, Some(TurnDeath::Flush(_))));
+        let planned = self.hosts[place].running.as_ref().is_some_and(|running| {
+            let death = running.death;
+            matches!(death, Some(TurnDeath::Flush(_) | TurnDeath::Beginning(_)))
+        });
         if planned {
             self.kill_host(place, true);
             return Ok(());
@@ -102,10 +106,19 @@ impl World {
         let reigns = running.reigns();
         let speaks_for = reigns.or(reigned);
         let mut outbox = Vec::new();
+        let mut replaced = None;
         while let Some(output) = running.replica.poll() {
+            if let Output::Log(Happening::StateReplaced { applied }) = &output {
+                // The way there was not by this replica's log.
+                running.observed = *applied as usize;
+                replaced = Some(running.replica.cell().chapter().number);
+            }
             outbox.push(output);
         }
-        let flushes = running.log.take_flushes();
+        let flushes = running.logs.take_flushes();
+        if let Some(chapter) = replaced {
+            self.hosts[place].disk.was_fetched(chapter);
+        }
         self.mark(
             3,
             (place as u64) << 32 | (taken as u64) << 16 | outbox.len() as u64,
@@ -196,6 +209,8 @@ impl World {
                     self.send(key, 1, Parcel::Told(answer));
                 }
             }
+            Output::WriteCheckpoint { cell } => self.write_checkpoint(place, cell),
+            Output::Discard { below } => self.discard(place, below),
             Output::Log(happening) => {
                 self.tally.happened(&happening);
                 self.note(|| format!("replica {}: {happening:?}", place + 1));

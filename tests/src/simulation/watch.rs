@@ -73,12 +73,23 @@ impl World {
             return Ok(());
         }
         let digest = running.replica.cell().digest();
-        let entries = running.log.entries(running.observed, applied);
-        let from = running.observed;
-        running.observed = applied;
-        let steps = self.checkers.history.applied(&name, from, entries)?;
-        self.checkers.history.check_digest(&name, applied, digest)?;
-        self.observe(&steps)
+        while let Some(running) = &mut self.hosts[place].running
+            && running.observed < applied
+        {
+            let from = running.observed;
+            let (chapter, begins, ends) = self.checkers.history.chapter_at(from);
+            let to = ends.map_or(applied, |ends| ends.min(applied));
+            let log = running.logs.get(chapter);
+            let entries = log.map(|log| log.entries(from - begins, to - begins));
+            let Some(entries) = entries.filter(|entries| !entries.is_empty()) else {
+                let what = format!("{name} applied entry {from}, which is not in its log");
+                return Err(Violation::new("agreement", what));
+            };
+            let (steps, taken) = self.checkers.history.applied(&name, from, entries)?;
+            running.observed += taken;
+            self.observe(&steps)?;
+        }
+        self.checkers.history.check_digest(&name, applied, digest)
     }
 
     pub(super) fn check_statements(
@@ -190,13 +201,20 @@ impl World {
         let Some(running) = &mut self.hosts[place].running else {
             return;
         };
-        let length = running.log.length();
-        let from = running.log_seen.min(length);
-        running.log_seen = length;
+        let chapter = running.replica.cell().chapter().number;
+        let Some(log) = running.logs.get(chapter) else {
+            return;
+        };
+        let length = log.length();
+        let from = match running.log_seen {
+            (seen, from) if seen == chapter => from.min(length),
+            _ => 0,
+        };
+        running.log_seen = (chapter, length);
         let Some(reigning) = speaks_for.filter(|_| length > from) else {
             return;
         };
-        for payload in running.log.entries(from, length) {
+        for payload in log.entries(from, length) {
             if let Ok(Entry::Batch(Batch {
                 epoch, commands, ..
             })) = postcard::from_bytes(payload.as_bytes())

@@ -8,7 +8,7 @@ use super::agenda::Agenda;
 use super::caller::Caller;
 use super::faults::Ending;
 use super::guest::Guest;
-use super::host::Host;
+use super::host::{Host, incarnation};
 use super::knowledge::Knowledge;
 use super::network::{Arrival, ConnectionKey, Machine, Network, Parcel};
 use super::profile::{Choices, Profile};
@@ -18,7 +18,7 @@ use crate::checkers::{
     Calls, Condemned, Epochs, Exclusion, History, Locks, Masters, Nodes, Once, Order, Tokens,
     Truth, Verdict, Violation,
 };
-use cotter_cell::Genesis;
+use cotter_cell::{Cell, Genesis, Voter};
 use cotter_replica::StreamId;
 use cotter_session::ConnectionId;
 use cotter_types::{CellId, ReplicaId};
@@ -38,6 +38,12 @@ pub(super) enum Event {
     HostResume { host: usize, life: u32 },
     /// A dead replica starts again.
     HostStart { host: usize },
+    /// A checkpoint of a replica is written and read back.
+    CheckpointWritten {
+        host: usize,
+        life: u32,
+        cell: Box<Cell>,
+    },
     /// Two replicas try to connect.
     PairDial { low: usize, high: usize },
     /// A replica learns that its link to a peer stands.
@@ -189,6 +195,12 @@ impl World {
             cell_id: CellId(random.bits()),
             cell: "cell".to_owned(),
             token_floor: 1_700_000_000_000_000,
+            voters: (0..profile.replicas)
+                .map(|place| Voter {
+                    id: Self::replica_id(place),
+                    incarnation: incarnation(place),
+                })
+                .collect(),
         };
         let network = Network::new(machines, profile.replicas, random.fork());
         let checkers = Checkers {
@@ -314,6 +326,10 @@ impl World {
             Event::HostRelease { host, life } => self.host_release(host, life),
             Event::HostResume { host, life } => self.host_resume(host, life),
             Event::HostStart { host } => self.start_host(host),
+            Event::CheckpointWritten { host, life, cell } => {
+                self.checkpoint_written(host, life, cell);
+                Ok(())
+            }
             Event::PairDial { low, high } => {
                 self.dial_pair(low, high);
                 Ok(())

@@ -14,7 +14,8 @@
 //!   release PATH #1 · cancel #1 · unhold PATH · close
 //! call …                                   the simple interface; see `golden/calls.rs`
 //! expire s1 · feature 1
-//! takeover r2 seen=N · renew epoch=N attempt=N · resign epoch=N · seal
+//! takeover r2 seen=N · renew epoch=N attempt=N · resign epoch=N
+//! seal epoch=N chapter=N
 //! @epoch=N COMMAND · @sequence=N COMMAND    the same in a batch of that epoch or sequence
 //! get PATH · stat PATH · list PATH … · explain PATH · locks PATH … · sessions … · check SEQUENCER
 //! outcome s1 #2 · place s1 · conflicts s1 · deadline · counts · footprint COMMAND
@@ -25,7 +26,7 @@
 //! Every script begins at time 0 with replica 1 as the master of epoch 1; the first token is 1001.
 
 use crate::{calls, show};
-use cotter_cell::{Batch, Cell, Command, Entry, Genesis, Stamp};
+use cotter_cell::{Batch, Cell, Command, Entry, Genesis, Stamp, Voter};
 use cotter_types::{
     Acknowledged, Acquire, CellId, CellTime, Compare, Condition, Contents, Create,
     CreateSequential, Delete, Epoch, Instance, Lifetime, LockMode, Mutation, NodeOperation, Nonce,
@@ -92,6 +93,7 @@ impl Stage {
             cell_id: CellId(1),
             cell: "main".to_owned(),
             token_floor: 1_000,
+            voters: Vec::new(),
         };
         let mut stage = Self {
             cell: Cell::born(&genesis),
@@ -155,6 +157,7 @@ impl Stage {
             cell_id: CellId(words.number("cell").unwrap()),
             cell: "main".to_owned(),
             token_floor: words.number("floor").unwrap(),
+            voters: Vec::new(),
         });
         match restored {
             Ok(cell) => {
@@ -186,7 +189,16 @@ impl Stage {
             Some("resign") => Entry::Resign {
                 epoch: Epoch(words.number("epoch").unwrap()),
             },
-            Some("seal") => Entry::Seal { next_chapter: 2 },
+            Some("seal") => Entry::Seal {
+                epoch: words
+                    .number("epoch")
+                    .map_or(self.cell.mastership().epoch, Epoch),
+                next_chapter: words.number("chapter").unwrap_or(2),
+                voters: vec![Voter {
+                    id: ReplicaId(1),
+                    incarnation: 1,
+                }],
+            },
             _ => self.batch(text),
         };
         let epoch = self.cell.mastership().epoch;

@@ -59,6 +59,7 @@ fn effect(effect: &Effect) -> String {
             let who = master.map_or_else(|| "nobody".to_owned(), |replica| format!("r{replica}"));
             format!("epoch {epoch}: master is {who}, sequence {sequence}")
         }
+        Effect::ChapterBegan { number } => format!("chapter {number} begins"),
         Effect::LeaseRenewed {
             epoch,
             attempt,

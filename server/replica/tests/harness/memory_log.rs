@@ -1,9 +1,10 @@
 //! A log in memory that forgets on a crash what was not synced.
 
-use cotter_replica::{LogFault, LogRoom, Payload, ReplicaLog};
+use cotter_replica::{ChapterLog, LogFault, LogRoom, Payload, ReplicaLog};
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{NoSnapshot, StopSign, Storage, StorageOp, StorageResult};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 #[derive(Clone, Debug, Default)]
@@ -22,7 +23,49 @@ struct Disk {
     scarce: bool,
 }
 
-/// The log, and the disk below it, which survives the replica.
+/// The logs of all chapters, and the disk below them, which survives the replica.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MemoryLogs(Rc<RefCell<BTreeMap<u64, MemoryLog>>>);
+
+impl MemoryLogs {
+    /// Loses what was not synced.
+    pub(crate) fn crash(&self) {
+        for log in self.0.borrow().values() {
+            log.crash();
+        }
+    }
+
+    /// Returns the log of the last chapter.
+    pub(crate) fn last(&self) -> MemoryLog {
+        let logs = self.0.borrow();
+        let (_, log) = logs.last_key_value().expect("a replica that ran has a log");
+        log.clone()
+    }
+
+    /// Removes the logs of chapters below this one.
+    pub(crate) fn discard(&self, below: u64) {
+        self.0.borrow_mut().retain(|chapter, _| *chapter >= below);
+    }
+}
+
+impl ReplicaLog for MemoryLogs {
+    type Chapter = MemoryLog;
+
+    fn chapters(&self) -> Vec<u64> {
+        self.0.borrow().keys().copied().collect()
+    }
+    fn begin(&mut self, chapter: u64) -> Result<MemoryLog, LogFault> {
+        let log = MemoryLog::default();
+        self.0.borrow_mut().insert(chapter, log.clone());
+        Ok(log)
+    }
+    fn open(&mut self, chapter: u64) -> Result<MemoryLog, LogFault> {
+        let log = self.0.borrow().get(&chapter).cloned();
+        log.ok_or_else(|| LogFault("there is no such log".to_owned()))
+    }
+}
+
+/// The log of one chapter.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemoryLog(Rc<RefCell<Disk>>);
 
@@ -52,7 +95,7 @@ impl MemoryLog {
     }
 }
 
-impl ReplicaLog for MemoryLog {
+impl ChapterLog for MemoryLog {
     fn needs_sync(&self) -> bool {
         self.0.borrow().dirty
     }

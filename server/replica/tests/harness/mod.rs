@@ -4,12 +4,12 @@
 
 mod memory_log;
 
-pub(crate) use memory_log::MemoryLog;
+pub(crate) use memory_log::{MemoryLog, MemoryLogs};
 
-use cotter_cell::{Cell, Genesis};
+use cotter_cell::{Cell, Genesis, Voter};
 use cotter_replica::{
-    CallId, FEATURE_LEVEL_MAX, Happening, Input, Member, Output, PeerMessage, Replica,
-    ReplicaConfig, StreamId, Timing,
+    CallId, ChapterPolicy, FEATURE_LEVEL_MAX, Happening, Input, Member, Output, PeerMessage,
+    Replica, ReplicaConfig, ReplicaLog, StreamId, Timing,
 };
 use cotter_types::{
     Acknowledged, Acquire, Answer, Call, CallAnswer, CellId, ClientFrame, Create, Lifetime,
@@ -21,8 +21,10 @@ use std::time::Duration;
 
 /// One replica, alive or dead.
 struct Seat {
-    replica: Option<Replica<MemoryLog>>,
-    log: MemoryLog,
+    replica: Option<Replica<MemoryLogs>>,
+    log: MemoryLogs,
+    /// Checkpoints on its disk, by chapter.
+    checkpoints: BTreeMap<u64, Cell>,
     boot: u64,
     /// Cut off from its peers, both ways.
     isolated: bool,
@@ -44,6 +46,9 @@ pub(crate) struct Cluster {
     pub(crate) answers: BTreeMap<(ReplicaId, CallId), CallAnswer>,
     /// What the replicas had to tell.
     pub(crate) happenings: Vec<(ReplicaId, Happening)>,
+    policy: ChapterPolicy,
+    /// Nothing is discarded: whoever should do it dies first.
+    pub(crate) keeps_all: bool,
 }
 
 /// Step of the clock: a tenth of a tick.
@@ -52,6 +57,11 @@ const STEP: Duration = Duration::from_millis(1);
 impl Cluster {
     /// Starts a cell of `replicas` and waits until it has a master.
     pub(crate) fn start(replicas: u64) -> Self {
+        Self::start_with(replicas, ChapterPolicy::default())
+    }
+
+    /// Starts a cell whose chapters end as `policy` says.
+    pub(crate) fn start_with(replicas: u64, policy: ChapterPolicy) -> Self {
         let mut cluster = Self {
             seats: BTreeMap::new(),
             now: Moment(1_000_000),
@@ -61,11 +71,14 @@ impl Cluster {
             answers: BTreeMap::new(),
             next_call: 0,
             happenings: Vec::new(),
+            policy,
+            keeps_all: false,
         };
         for id in 1..=replicas {
             let seat = Seat {
                 replica: None,
-                log: MemoryLog::default(),
+                log: MemoryLogs::default(),
+                checkpoints: BTreeMap::new(),
                 boot: 0,
                 isolated: false,
                 paused: false,
@@ -84,12 +97,18 @@ impl Cluster {
         self.now
     }
 
-    pub(crate) fn replica(&self, id: ReplicaId) -> &Replica<MemoryLog> {
+    pub(crate) fn replica(&self, id: ReplicaId) -> &Replica<MemoryLogs> {
         self.seats[&id].replica.as_ref().expect("the replica runs")
     }
 
-    pub(crate) fn log(&self, id: ReplicaId) -> &MemoryLog {
-        &self.seats[&id].log
+    pub(crate) fn log(&self, id: ReplicaId) -> MemoryLog {
+        self.seats[&id].log.last()
+    }
+
+    /// Returns how many chapters' logs and how many checkpoints are on a replica's disk.
+    pub(crate) fn kept(&self, id: ReplicaId) -> (usize, usize) {
+        let seat = &self.seats[&id];
+        (seat.log.chapters().len(), seat.checkpoints.len())
     }
 
     /// Starts or restarts a replica from its log.
@@ -104,6 +123,7 @@ impl Cluster {
             })
             .collect();
         let now = self.now;
+        let replicas = self.seats.len() as u64;
         let seat = self.seats.get_mut(&id).expect("a known replica");
         seat.boot += 1;
         let config = ReplicaConfig {
@@ -115,11 +135,17 @@ impl Cluster {
                 cell_id: CellId(7),
                 cell: "test".into(),
                 token_floor: 1_000,
+                voters: voters(replicas),
             },
+            incarnation: id.0,
+            chapters: self.policy,
             version: "test".into(),
             feature_level_max: FEATURE_LEVEL_MAX,
         };
-        let replica = Replica::new(config, seat.log.clone(), now).expect("the log is readable");
+        let start = seat.checkpoints.values().last().cloned();
+        let durable = seat.checkpoints.keys().copied().collect();
+        let replica = Replica::new(config, start, durable, seat.log.clone(), now)
+            .expect("the log is readable");
         seat.replica = Some(replica);
         self.connect(id);
     }
@@ -237,6 +263,18 @@ impl Cluster {
                 assert_eq!(twice, None, "a call is answered once");
             }
             Output::Log(happening) => self.happenings.push((from, happening)),
+            Output::WriteCheckpoint { cell } => {
+                let seat = self.seats.get_mut(&from).expect("known");
+                let chapter = cell.chapter().number;
+                seat.checkpoints.insert(chapter, *cell);
+                seat.waiting.push(Input::CheckpointWritten { chapter });
+            }
+            Output::Discard { .. } if self.keeps_all => {}
+            Output::Discard { below } => {
+                let seat = self.seats.get_mut(&from).expect("known");
+                seat.checkpoints.retain(|chapter, _| *chapter >= below);
+                seat.log.discard(below);
+            }
         }
     }
 
@@ -454,6 +492,16 @@ impl Cluster {
                 _ => None,
             })
     }
+}
+
+/// The voters of a cell, each on the disk that has its own number.
+fn voters(replicas: u64) -> Vec<Voter> {
+    (1..=replicas)
+        .map(|id| Voter {
+            id: ReplicaId(id),
+            incarnation: id,
+        })
+        .collect()
 }
 
 /// A path.

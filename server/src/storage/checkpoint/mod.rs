@@ -299,7 +299,9 @@ pub fn checkpoint_name(chapter: u64) -> String {
     format!("{PREFIX}{chapter:08}")
 }
 
-fn chapter_of(name: &str) -> Option<u64> {
+/// Returns the chapter whose checkpoint has this name, if it is one's.
+#[must_use]
+pub fn chapter_of(name: &str) -> Option<u64> {
     let chapter = name.strip_prefix(PREFIX)?.parse().ok()?;
     (checkpoint_name(chapter) == name).then_some(chapter)
 }

@@ -12,6 +12,7 @@ pub(super) fn genesis(cell_id: u64) -> Genesis {
         cell_id: CellId(cell_id),
         cell: "west".to_owned(),
         token_floor: 1_700_000_000_000_000,
+        voters: Vec::new(),
     }
 }
 

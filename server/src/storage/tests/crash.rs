@@ -4,7 +4,7 @@ use super::{
     random_operations, sample, write,
 };
 use crate::storage::LogSettings;
-use cotter_replica::ReplicaLog;
+use cotter_replica::ChapterLog;
 
 /// What a log may hold after a crash: the last synced state or any later one.
 struct Life {

@@ -4,7 +4,7 @@ use super::{
 };
 use crate::storage::sim_disk::Chance;
 use crate::storage::{Files, LogIdentity};
-use cotter_replica::{Payload, ReplicaLog};
+use cotter_replica::{ChapterLog, Payload};
 use omnipaxos::storage::{Storage, StorageOp};
 
 #[test]

@@ -3,7 +3,7 @@ use crate::storage::{
     CellState, Certificate, CertifiedMember, DataDirectory, DirectoryError, Files, Identity,
     OpenError,
 };
-use cotter_replica::{Payload, ReplicaLog};
+use cotter_replica::{ChapterLog, Payload};
 use cotter_types::{CellId, FencingToken, ReplicaId};
 use omnipaxos::storage::Storage;
 

@@ -7,7 +7,7 @@
 use super::{Chance, Model, OpenError, SimFiles, open, sample_history};
 use crate::storage::Files;
 use cotter_cell::{Batch, Command, Entry, Stamp};
-use cotter_replica::PeerMessage;
+use cotter_replica::{ChapterKey, PeerMessage};
 use cotter_types::{
     Acknowledged, Compare, Condition, Contents, Epoch, Mutation, NodeOperation, Path, ReplicaId,
     RequestNumber, SessionId, Set, Transaction,
@@ -213,7 +213,13 @@ fn mutated_messages_between_replicas_are_refused_or_whole() {
             to: 2,
             msg,
         };
-        PeerMessage::Paxos(Message::SequencePaxos(paxos))
+        PeerMessage::Paxos {
+            key: ChapterKey {
+                chapter: 1,
+                membership: 7,
+            },
+            message: Message::SequencePaxos(paxos),
+        }
     };
     let decided = PaxosMsg::Decide(Decide {
         n: super::ballot(4),

@@ -6,7 +6,7 @@ use super::{
     payloads, sample, write,
 };
 use crate::storage::{Files, LogSettings, OsFiles};
-use cotter_replica::{Payload, ReplicaLog};
+use cotter_replica::{ChapterLog, Payload};
 use omnipaxos::storage::{NoSnapshot, StopSign, Storage, StorageOp};
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::{collection, proptest};

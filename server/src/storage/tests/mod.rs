@@ -1,6 +1,7 @@
 //! What the tests of the storage share: a model of the log, and steps drawn by chance.
 
 mod cells;
+mod chapters;
 mod checkpoint;
 mod checkpoint_hostile;
 mod checkpoint_pieces;
@@ -16,7 +17,7 @@ mod room;
 
 use super::sim_disk::Chance;
 use super::{LogIdentity, LogSettings, OpenError, SegmentedLog, SimFiles};
-use cotter_replica::{LogFault, Payload, ReplicaLog};
+use cotter_replica::{ChapterLog, LogFault, Payload};
 use cotter_types::CellId;
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{Storage, StorageOp};

@@ -1,7 +1,7 @@
 use super::super::segment::RESERVED_NAME;
 use super::{Model, SMALL, SimFiles, create, open};
 use crate::storage::Files;
-use cotter_replica::{LogRoom, Payload, ReplicaLog};
+use cotter_replica::{ChapterLog, LogRoom, Payload};
 use omnipaxos::storage::Storage;
 
 fn payload() -> Payload {

@@ -1,0 +1,395 @@
+//! Where chapters end and begin (rule 3 of the profile, I-CHAPTER-1 to I-CHAPTER-6).
+//!
+//! The master seals a chapter; every replica that applies the seal drops the instance of consensus
+//! that decided it and begins the next one on fresh storage. Between the two stands one rule: nothing
+//! is promised in a chapter before its start state is held durably, by the old log up to the seal or
+//! by a checkpoint. A replica that cannot get there by its own log asks its peers (`catch_up`).
+
+use crate::consensus::{Consensus, Seat};
+use crate::io::{ChapterKey, Fault, Happening, Output};
+use crate::log::{ChapterLog, Payload, ReplicaLog};
+use crate::replica::{Replica, ReplicaConfig, decode};
+use crate::shared_log::SharedLog;
+use cotter_cell::{Cell, Entry, Voter};
+use cotter_types::mutation::{self, Mutation};
+use cotter_types::{Moment, ReplicaId};
+use omnipaxos::messages::Message;
+use std::time::Duration;
+
+/// When a master seals the chapter: at the first of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChapterPolicy {
+    /// Bytes of its entries.
+    pub bytes_max: u64,
+    /// Its entries.
+    pub entries_max: u64,
+    /// Its age, on the master's own clock.
+    pub age_max: Duration,
+}
+
+impl Default for ChapterPolicy {
+    fn default() -> Self {
+        Self {
+            bytes_max: 64 * 1_024 * 1_024,
+            entries_max: 1_000_000,
+            age_max: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// Messages of the next chapter that are kept until the seal is applied here. More are dropped:
+/// consensus sends again what matters.
+const EARLY_MESSAGES_MAX: usize = 256;
+
+/// The log of the chapter before, to be read by those who missed its end.
+pub(crate) struct Previous<C> {
+    pub(crate) chapter: u64,
+    /// Entries up to the seal, the seal included.
+    pub(crate) entries: u64,
+    pub(crate) log: SharedLog<C>,
+}
+
+/// Where a replica stands in the sequence of chapters.
+pub(crate) struct Chapters<C> {
+    pub(crate) previous: Option<Previous<C>>,
+    /// The state that the present chapter began from, to be served to laggards. What has not changed
+    /// since is shared with the present state.
+    pub(crate) start: Cell,
+    /// Bytes of the entries applied in this chapter.
+    pub(crate) bytes: u64,
+    /// When it was begun here.
+    since: Moment,
+    /// The chapters whose start state is in a durable checkpoint: the last two.
+    durable: Vec<u64>,
+    /// Messages of the next chapter that wait for the seal.
+    early: Vec<(ReplicaId, ChapterKey, Message<Payload>)>,
+    /// Where this chapter began, once its seal was applied, until the next one is begun.
+    pub(crate) sealed: Option<u64>,
+    /// A state that was fetched and is durable, to begin from at the end of the turn.
+    pub(crate) fetched: Option<Box<Cell>>,
+    /// This replica may have voted in this chapter before, and votes in none below it.
+    pub(crate) floor: u64,
+    /// A chapter was begun in the last turn, and the next turn is due at once.
+    pub(crate) begun: bool,
+}
+
+impl<C> Chapters<C> {
+    /// Keeps a message of the next chapter for when the seal is applied.
+    fn keep_early(&mut self, from: ReplicaId, key: ChapterKey, message: Message<Payload>) {
+        if self.early.len() < EARLY_MESSAGES_MAX {
+            self.early.push((from, key, message));
+        }
+    }
+
+    /// Tells whether the state that a chapter begins from needs no older log any more. That of the
+    /// first one is in the certificate of birth.
+    fn start_is_durable(&self, chapter: u64) -> bool {
+        chapter == 1 || self.durable.contains(&chapter)
+    }
+
+    /// Returns the state that the chapter began from, if an earlier life did not get to write it.
+    pub(crate) fn checkpoint_owed(&self) -> Option<Box<Cell>> {
+        let owed = !self.start_is_durable(self.start.chapter().number);
+        owed.then(|| Box::new(self.start.snapshot()))
+    }
+
+    /// Notes a durable checkpoint; returns the chapter below which logs and checkpoints may go now.
+    fn checkpoint_written(&mut self, chapter: u64) -> Option<u64> {
+        if self.durable.last().is_some_and(|last| *last >= chapter) {
+            return None;
+        }
+        self.durable.push(chapter);
+        self.oldest_needed()
+    }
+
+    /// Returns the chapter below which logs and checkpoints may go: the one that begins from the
+    /// checkpoint before the last (I-CHAPTER-6).
+    pub(crate) fn oldest_needed(&mut self) -> Option<u64> {
+        let surplus = self.durable.len().saturating_sub(2);
+        self.durable.drain(..surplus);
+        (self.durable.len() == 2).then(|| self.durable[0])
+    }
+}
+
+/// A replica's chapters as they were read back from its disk.
+pub(crate) struct Recovered<C: ChapterLog> {
+    pub(crate) cell: Cell,
+    pub(crate) consensus: Consensus<C>,
+    pub(crate) chapters: Chapters<C>,
+}
+
+/// Goes through the logs, seal by seal, from the newest checkpoint on.
+///
+/// Where the logs do not lead to the last of them, this replica may have voted in a chapter whose start
+/// state it does not hold, and votes in none until it has fetched that state or a later one
+/// (I-CHAPTER-2).
+pub(crate) fn recover<L: ReplicaLog>(
+    config: &ReplicaConfig,
+    start: Option<Cell>,
+    durable: Vec<u64>,
+    logs: &mut L,
+    now: Moment,
+) -> Result<Recovered<L::Chapter>, Fault> {
+    let mut cell = start.unwrap_or_else(|| Cell::born(&config.genesis));
+    let existing = logs.chapters();
+    let floor = existing.last().copied().unwrap_or(0);
+    let mut chapters = Chapters {
+        previous: None,
+        start: cell.snapshot(),
+        bytes: 0,
+        since: now,
+        durable,
+        early: Vec::new(),
+        sealed: None,
+        fetched: None,
+        floor,
+        begun: false,
+    };
+    loop {
+        let number = cell.chapter().number;
+        let log = if existing.contains(&number) {
+            SharedLog::new(logs.open(number)?)
+        } else if number > floor {
+            SharedLog::new(logs.begin(number)?)
+        } else {
+            let consensus = Consensus::absent(config.id);
+            return Ok(Recovered {
+                cell,
+                consensus,
+                chapters,
+            });
+        };
+        chapters.start = cell.snapshot();
+        chapters.bytes = replay(&log, &mut cell)?;
+        if cell.chapter().number == number && number < floor {
+            let consensus = Consensus::absent(config.id);
+            return Ok(Recovered {
+                cell,
+                consensus,
+                chapters,
+            });
+        }
+        if cell.chapter().number == number {
+            let consensus = Consensus::new(seat(config, &cell), log)?;
+            return Ok(Recovered {
+                cell,
+                consensus,
+                chapters,
+            });
+        }
+        chapters.previous = Some(Previous {
+            chapter: number,
+            entries: cell.chapter().begins_at - chapters.start.applied(),
+            log,
+        });
+    }
+}
+
+/// Applies what a chapter's log knows to be decided, up to its seal; returns its bytes.
+fn replay<C: ChapterLog>(log: &SharedLog<C>, cell: &mut Cell) -> Result<u64, Fault> {
+    const CHUNK: usize = 1_024;
+    let number = cell.chapter().number;
+    let decided = log.decided();
+    let mut bytes = 0;
+    let mut from = 0;
+    while from < decided {
+        let to = decided.min(from + CHUNK);
+        for payload in log.entries(from, to)? {
+            bytes += payload.as_bytes().len() as u64;
+            cell.apply(&decode(&payload, cell.applied())?);
+            if cell.chapter().number != number {
+                return Ok(bytes);
+            }
+        }
+        from = to;
+    }
+    Ok(bytes)
+}
+
+/// Says as what this replica takes part in the chapter that the cell stands in.
+fn seat(config: &ReplicaConfig, cell: &Cell) -> Seat {
+    let chapter = cell.chapter();
+    // A replica that lost its disk has another one, and forgot what it promised (I-PAXOS-9).
+    let own = Voter {
+        id: config.id,
+        incarnation: config.incarnation,
+    };
+    Seat {
+        own: config.id,
+        chapter: chapter.number,
+        voters: chapter.voters.iter().map(|voter| voter.id).collect(),
+        votes: chapter.voters.contains(&own),
+        priority: 0,
+    }
+}
+
+impl<L: ReplicaLog> Replica<L> {
+    /// Names the instance of consensus that this replica takes part in.
+    pub(crate) fn chapter_key(&self) -> ChapterKey {
+        let chapter = self.cell.chapter();
+        ChapterKey {
+            chapter: chapter.number,
+            membership: self.membership,
+        }
+    }
+
+    /// Takes a message of consensus, if it belongs to the instance that this replica takes part in
+    /// (I-CHAPTER-1).
+    pub(crate) fn paxos_arrived(
+        &mut self,
+        from: ReplicaId,
+        key: ChapterKey,
+        message: Message<Payload>,
+        now: Moment,
+    ) {
+        let own = self.chapter_key();
+        let any = mutation::active(Mutation::AnyChapterAccepted);
+        if key == own || any {
+            self.watchdog.answered(from, now);
+            self.consensus.handle(from, message);
+        } else if key.chapter < own.chapter {
+            self.tell_behind(from, now);
+        } else if key.chapter > own.chapter {
+            self.catch_up.ahead(from, key.chapter, now);
+            if key.chapter == own.chapter + 1 {
+                self.chapters.keep_early(from, key, message);
+            }
+        }
+    }
+
+    /// Handles what came of this chapter before it was begun here.
+    pub(crate) fn handle_early(&mut self, now: Moment) {
+        let own = self.chapter_key();
+        for (from, key, message) in std::mem::take(&mut self.chapters.early) {
+            if key == own {
+                self.watchdog.answered(from, now);
+                self.consensus.handle(from, message);
+            } else if key.chapter == own.chapter + 1 {
+                self.chapters.keep_early(from, key, message);
+            }
+        }
+        self.chapters.begun = false;
+    }
+
+    /// Seals the chapter when it is time (I-CHAPTER-3). The seal is appended again with each renewal
+    /// until it is applied, since the last message of a burst may be lost; whatever follows an
+    /// accepted seal is void.
+    pub(crate) fn seal_if_due(&mut self, now: Moment, renewed: bool) {
+        let due = self.seal_is_due(now);
+        let chapter = self.cell.chapter();
+        let next_chapter = chapter.number + 1;
+        let voters = chapter.voters.to_vec();
+        let Some(master) = self.master.as_mut() else {
+            return;
+        };
+        let again = renewed && master.sealing == Some(next_chapter);
+        if again || (due && master.sealing.is_none()) {
+            master.sealing = Some(next_chapter);
+            let epoch = master.epoch;
+            self.append(&Entry::Seal {
+                epoch,
+                next_chapter,
+                voters,
+            });
+        }
+    }
+
+    fn seal_is_due(&self, now: Moment) -> bool {
+        let chapter = self.cell.chapter();
+        let policy = &self.config.chapters;
+        let entries = self.cell.applied() - chapter.begins_at;
+        let full = self.chapters.bytes >= policy.bytes_max
+            || entries >= policy.entries_max
+            || now.since(self.chapters.since) >= policy.age_max && entries > 0;
+        full && self.consensus.leads()
+            && self.hears_majority(now)
+            && self.chapters.start_is_durable(chapter.number)
+    }
+
+    /// Begins the chapter that the state stands in now, at the end of a turn that has applied a seal
+    /// or has a fetched state to go on from. What the new instance says waits for the next flush.
+    pub(crate) fn begin_chapter_if_due(&mut self, now: Moment) -> Result<(), Fault> {
+        if let Some(began_at) = self.chapters.sealed.take() {
+            // From here on a restart finds the way to the seal by itself (I-CHAPTER-2).
+            if !mutation::active(Mutation::FloorNotDurable) {
+                self.consensus.sync_all()?;
+            }
+            let chapter = self.cell.chapter();
+            self.chapters.previous = self.consensus.take_log().map(|log| Previous {
+                chapter: chapter.number - 1,
+                entries: chapter.begins_at - began_at,
+                log,
+            });
+            self.begin_chapter(now)?;
+            let cell = Box::new(self.cell.snapshot());
+            self.released.push_back(Output::WriteCheckpoint { cell });
+            if mutation::active(Mutation::LogDroppedEarly) {
+                let below = self.cell.chapter().number;
+                self.released.push_back(Output::Discard { below });
+            }
+        }
+        if let Some(cell) = self.chapters.fetched.take() {
+            self.step_down("it missed the end of its chapter");
+            self.cell = *cell;
+            self.chapters.previous = None;
+            self.candidate
+                .start_anew(self.cell.mastership().sequence, now);
+            self.begin_chapter(now)?;
+            let applied = self.cell.applied();
+            self.released
+                .push_back(Output::Log(Happening::StateReplaced { applied }));
+            self.announce();
+        }
+        Ok(())
+    }
+
+    fn begin_chapter(&mut self, now: Moment) -> Result<(), Fault> {
+        let number = self.cell.chapter().number;
+        let crossing = self
+            .master
+            .as_ref()
+            .is_some_and(|master| master.sealing == Some(number));
+        let log = match self.logs.chapters().contains(&number) {
+            true => self.logs.open(number)?,
+            false => self.logs.begin(number)?,
+        };
+        let seat = Seat {
+            priority: u32::from(crossing),
+            ..seat(&self.config, &self.cell)
+        };
+        self.watchdog.begin_chapter(&seat.voters, now);
+        self.consensus = Consensus::new(seat, SharedLog::new(log))?;
+        self.membership = self.cell.chapter().membership();
+        self.chapters.start = self.cell.snapshot();
+        self.chapters.bytes = 0;
+        self.chapters.since = now;
+        self.chapters.floor = number;
+        self.chapters.begun = true;
+        self.catch_up.reached(number);
+        if crossing {
+            self.consensus.try_become_leader();
+        }
+        let standing = self.cell.mastership();
+        if self.candidate.is_retired() && standing.master == Some(self.config.id) {
+            // What it said at the end of the last chapter may have stood behind the seal.
+            let epoch = standing.epoch;
+            self.append(&Entry::Resign { epoch });
+        }
+        let applied = self.cell.applied();
+        let happening = Happening::ChapterBegan {
+            chapter: number,
+            applied,
+        };
+        self.released.push_back(Output::Log(happening));
+        Ok(())
+    }
+
+    /// Notes that the state which a chapter begins from is durable, and lets go what is older than
+    /// the checkpoint before (I-CHAPTER-6).
+    pub(crate) fn checkpoint_written(&mut self, chapter: u64) {
+        if let Some(below) = self.chapters.checkpoint_written(chapter) {
+            self.hold(Output::Discard { below });
+        }
+        self.chapters.fetched = self.catch_up.written(chapter);
+    }
+}

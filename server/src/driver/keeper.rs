@@ -1,0 +1,214 @@
+//! The keeper of checkpoints: a thread beside the owner that writes them, reads them back, and takes
+//! away what they replace, so that none of it ever stalls a turn.
+//!
+//! It never decides what may go: the replica says so, and only of what lies before a checkpoint that
+//! this thread has reported as written and read back (I-CHAPTER-6).
+
+use crate::api::door::Door;
+use crate::clock;
+use crate::storage::checkpoint::{
+    self, CHECKPOINTS_NAME, CHUNK_BYTES, CheckpointError, CheckpointMeta,
+};
+use crate::storage::{Files, OsFiles, discard_chapters};
+use cotter_cell::Cell;
+use cotter_replica::Input;
+use cotter_types::ReplicaId;
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long to wait before a checkpoint that could not be written is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// What the keeper is asked.
+#[derive(Debug)]
+enum Wish {
+    /// Write the state that a chapter begins from.
+    Write(Box<Cell>),
+    /// Remove the logs and checkpoints of chapters below this one.
+    Discard(u64),
+}
+
+/// The owner's end; when it is dropped, the thread ends after what it is doing.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    wishes: Option<Sender<Wish>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What checkpoints there are at the start.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The state in the newest that is whole.
+    pub(super) start: Option<Cell>,
+    /// The chapters of that one and those before it, in order.
+    pub(super) durable: Vec<u64>,
+}
+
+/// Looks for the newest checkpoint that is whole, and puts aside what is not: an older one and the
+/// logs since then lead to the same state.
+pub(super) fn find(files: &OsFiles, replica: ReplicaId) -> Result<Found, CheckpointError> {
+    let checkpoints = files.directory(CHECKPOINTS_NAME);
+    checkpoint::remove_unfinished(&checkpoints)?;
+    let mut durable = checkpoint::list(&checkpoints)?.chapters;
+    while let Some(chapter) = durable.last().copied() {
+        let began = Instant::now();
+        match checkpoint::open(&checkpoints, chapter).and_then(checkpoint::load_cell) {
+            Ok((cell, verified)) => {
+                tracing::info!(
+                    replica = replica.0,
+                    chapter,
+                    applied = cell.applied(),
+                    bytes = verified.size().bytes,
+                    took_ms = millis(began),
+                    "checkpoint read"
+                );
+                let start = Some(cell);
+                return Ok(Found { start, durable });
+            }
+            Err(error) => {
+                tracing::error!(
+                    replica = replica.0,
+                    chapter,
+                    %error,
+                    "A CHECKPOINT IS DAMAGED; an older one and the logs since are used instead"
+                );
+                if chapter == 1 {
+                    // A restored cell begins from it, and from nothing else.
+                    return Err(error);
+                }
+                durable.pop();
+            }
+        }
+    }
+    Ok(Found {
+        start: None,
+        durable,
+    })
+}
+
+impl Keeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn start(files: OsFiles, replica: ReplicaId, door: Door) -> io::Result<Self> {
+        let (wishes, asked) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name(format!("keeper-{replica}"))
+            .spawn(move || keep(&files, replica, &door, &asked))?;
+        Ok(Self {
+            wishes: Some(wishes),
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks for a checkpoint. One that waits is forgotten for it: the newest is what counts.
+    pub(super) fn write(&self, cell: Box<Cell>) {
+        self.ask(Wish::Write(cell));
+    }
+
+    /// Asks for room.
+    pub(super) fn discard(&self, below: u64) {
+        self.ask(Wish::Discard(below));
+    }
+
+    fn ask(&self, wish: Wish) {
+        if let Some(wishes) = &self.wishes {
+            // The thread ends only with this end of the channel, or by a panic of its own, after which
+            // there are no checkpoints until the next start; the log goes on.
+            let _ = wishes.send(wish);
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.wishes = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic was told by the hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn keep(files: &OsFiles, replica: ReplicaId, door: &Door, asked: &Receiver<Wish>) {
+    let mut owed: Option<Box<Cell>> = None;
+    loop {
+        let wish = match owed {
+            None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(_) => asked.recv_timeout(TRY_AGAIN),
+        };
+        let mut below = 0;
+        match wish {
+            Ok(wish) => {
+                for wish in std::iter::once(wish).chain(asked.try_iter()) {
+                    match wish {
+                        Wish::Write(cell) => owed = Some(cell),
+                        Wish::Discard(chapter) => below = below.max(chapter),
+                    }
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if below > 0
+            && let Err(error) = discard(files, below)
+        {
+            tracing::warn!(replica = replica.0, below, %error, "old logs could not be removed");
+        }
+        let Some(cell) = owed.take() else {
+            continue;
+        };
+        match write(files, replica, &cell) {
+            Ok(()) => {
+                let chapter = cell.chapter().number;
+                // A closed door means that the replica is stopping.
+                let _ = door.send_now(Input::CheckpointWritten { chapter });
+            }
+            Err(error) => {
+                metrics::counter!("cotter_checkpoints_failed_total").increment(1);
+                tracing::error!(
+                    replica = replica.0,
+                    %error,
+                    "a checkpoint could not be written, and is tried again; the log grows meanwhile"
+                );
+                owed = Some(cell);
+            }
+        }
+    }
+}
+
+fn write(files: &OsFiles, replica: ReplicaId, cell: &Cell) -> Result<(), CheckpointError> {
+    let began = Instant::now();
+    let checkpoints = files.create_directory(CHECKPOINTS_NAME)?;
+    let chapter = cell.chapter().number;
+    let meta = CheckpointMeta::of(cell, chapter, clock::wall_ms(), Vec::new());
+    let verified = checkpoint::write(&checkpoints, &meta, cell.walk(CHUNK_BYTES))?;
+    metrics::counter!("cotter_checkpoints_written_total").increment(1);
+    tracing::info!(
+        replica = replica.0,
+        chapter,
+        bytes = verified.size().bytes,
+        rows = verified.size().rows,
+        took_ms = millis(began),
+        "checkpoint written and read back"
+    );
+    Ok(())
+}
+
+fn discard(files: &OsFiles, below: u64) -> io::Result<()> {
+    discard_chapters(files, below)?;
+    let checkpoints = files.directory(CHECKPOINTS_NAME);
+    for name in checkpoints.list()? {
+        if checkpoint::chapter_of(&name).is_some_and(|chapter| chapter < below) {
+            checkpoints.remove(&name)?;
+        }
+    }
+    checkpoints.sync_directory()
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
