@@ -42,8 +42,17 @@ impl Cell {
     /// If that does not succeed.
     #[must_use]
     pub fn born(count: usize) -> Self {
+        Self::born_with(count, |_| {})
+    }
+
+    /// Does as [`Self::born`], and lets `prepare` place each replica before its birth.
+    ///
+    /// # Panics
+    /// If that does not succeed.
+    #[must_use]
+    pub fn born_with(count: usize, mut prepare: impl FnMut(&mut Replica)) -> Self {
         for _ in 0..PORT_ATTEMPTS_MAX {
-            let cell = Self::configured(count);
+            let cell = Self::configured_with(count, &mut prepare);
             let mut births: Vec<Process> = cell
                 .replicas
                 .iter()
@@ -69,12 +78,17 @@ impl Cell {
     /// If there is no room for it.
     #[must_use]
     pub fn configured(count: usize) -> Self {
+        Self::configured_with(count, |_| {})
+    }
+
+    fn configured_with(count: usize, prepare: impl FnMut(&mut Replica)) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the cell");
         let ports = free_ports(2 * count);
-        let replicas: Vec<Replica> = (1..)
+        let mut replicas: Vec<Replica> = (1..)
             .zip(ports.chunks_exact(2))
             .map(|(id, ports)| Replica::new(directory.path(), id, ports[0], ports[1]))
             .collect();
+        replicas.iter_mut().for_each(prepare);
         for replica in &replicas {
             let text = configuration(replica, &replicas);
             std::fs::write(replica.config(), text).expect("the configuration can be written");

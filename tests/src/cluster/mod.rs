@@ -12,8 +12,12 @@
 
 mod binaries;
 mod cell;
+mod disk;
 mod http2;
+mod injection;
 mod journal;
+mod ledger;
+mod needs;
 mod ports;
 mod process;
 mod replica;
@@ -23,8 +27,12 @@ mod waiting;
 
 pub use binaries::{built, cotter, cotterd, example};
 pub use cell::{Cell, DevCell, cotter_at};
+pub use disk::{POWER_DISK_NEEDS, PowerDisk, SmallDisk};
 pub use http2::{HTTP2_OPENING, data_frame, headers_frame};
+pub use injection::{INJECTION_NEEDS, Injection};
 pub use journal::{Journal, Turn};
+pub use ledger::{Acknowledged, Ledger};
+pub use needs::{FAULTS_REQUIRED, fault_count, root_with};
 pub use ports::free_ports;
 pub use process::{Finished, Process, finish, finish_within};
 pub use replica::{Happened, Replica};

@@ -1,6 +1,7 @@
 //! One replica: its configuration, its directory, its process.
 
 use super::binaries::cotterd;
+use super::injection::Injection;
 use super::process::Process;
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub struct Replica {
     /// Where the other replicas reach it.
     pub peer_address: String,
     directory: PathBuf,
+    data: PathBuf,
     process: Option<Process>,
 }
 
@@ -37,6 +39,7 @@ impl Replica {
             client_address: format!("127.0.0.1:{client_port}"),
             peer_address: format!("127.0.0.1:{peer_port}"),
             directory: directory.to_owned(),
+            data: directory.join(format!("data-{id}")),
             process: None,
         }
     }
@@ -50,7 +53,14 @@ impl Replica {
     /// Returns the path of its data directory.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.directory.join(format!("data-{}", self.id))
+        self.data.clone()
+    }
+
+    /// Lets it keep its data in a new directory under `disk`.
+    pub fn keep_data_on(&mut self, disk: &Path) {
+        // A birth that is tried again with other ports gets another directory.
+        let port = self.peer_address.rsplit(':').next().unwrap_or_default();
+        self.data = disk.join(format!("data-{port}"));
     }
 
     /// Returns the path of its log.
@@ -77,6 +87,26 @@ impl Replica {
     /// Starts the replica.
     pub fn start(&mut self) {
         self.process = Some(self.start_verb("run"));
+    }
+
+    /// Starts the replica with a fault at its system calls; what was injected goes to
+    /// [`Self::trace_path`].
+    pub fn start_with(&mut self, injection: &Injection) {
+        let plain = self.command("run");
+        let words = injection.words(&self.trace_path());
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .arg(plain.get_program())
+            .args(plain.get_args());
+        let name = format!("cotterd run of replica {} under strace", self.id);
+        self.process = Some(Process::start(&name, &mut command, &self.log_path()));
+    }
+
+    /// Returns where the system calls of [`Self::start_with`] are written down.
+    #[must_use]
+    pub fn trace_path(&self) -> PathBuf {
+        self.directory.join(format!("replica-{}.trace", self.id))
     }
 
     /// Returns its process.
