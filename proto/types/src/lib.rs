@@ -39,7 +39,7 @@ pub use operation::{
 pub use path::{Path, PathError};
 pub use refusal::{Refusal, Unavailable};
 pub use sequencer::{Sequencer, SequencerError};
-pub use session::{EndReason, OpenSession, SessionMetadata, SessionView};
+pub use session::{EndReason, OpenSession, SessionMetadata, SessionView, check_lease_ms};
 pub use time::{CellTime, Moment};
 pub use transaction::{Compare, Condition, NodeOperation, NodeResult, Transaction};
 pub use transaction_json::{TransactionJson, TransactionJsonError};

@@ -1,6 +1,7 @@
 //! Words about sessions.
 
-use crate::{CellTime, Nonce, SessionId};
+use crate::limits::{LEASE_MS_MAX, LEASE_MS_MIN};
+use crate::{CellTime, Nonce, Refusal, SessionId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -28,6 +29,19 @@ pub struct OpenSession {
     pub lease_ms: u64,
     /// Who it is, for people to read.
     pub metadata: SessionMetadata,
+}
+
+/// Checks the length of a lease that was asked for, in milliseconds.
+///
+/// # Errors
+/// [`Refusal::Invalid`] outside of [`LEASE_MS_MIN`] to [`LEASE_MS_MAX`].
+pub fn check_lease_ms(lease_ms: u64) -> Result<(), Refusal> {
+    if (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&lease_ms) {
+        return Ok(());
+    }
+    Err(Refusal::Invalid {
+        what: format!("a lease of {lease_ms} ms; ask for {LEASE_MS_MIN} to {LEASE_MS_MAX} ms"),
+    })
 }
 
 /// Why a session ended.

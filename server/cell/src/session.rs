@@ -8,7 +8,9 @@ use crate::effect::Effect;
 use crate::state::{Ledger, Outcome, Session};
 use crate::tree::limit;
 use cotter_types::mutation::{self, Mutation as Bug};
-use cotter_types::{EndReason, HandEnd, OpenSession, Refusal, RequestNumber, SessionId, limits};
+use cotter_types::{
+    EndReason, HandEnd, OpenSession, Refusal, RequestNumber, SessionId, check_lease_ms, limits,
+};
 use std::sync::Arc;
 
 impl Application<'_> {
@@ -117,16 +119,7 @@ impl Application<'_> {
 
 /// Checks what a client says of itself; the door has checked it before.
 fn check_open(open: &OpenSession, principal: &str) -> Result<(), Refusal> {
-    if !(limits::LEASE_MS_MIN..=limits::LEASE_MS_MAX).contains(&open.lease_ms) {
-        return Err(Refusal::Invalid {
-            what: format!(
-                "a lease of {} ms; ask for {} to {} ms",
-                open.lease_ms,
-                limits::LEASE_MS_MIN,
-                limits::LEASE_MS_MAX
-            ),
-        });
-    }
+    check_lease_ms(open.lease_ms)?;
     let labels = [
         ("bytes of a session's name", open.metadata.name.as_str()),
         ("bytes of a session's host", &open.metadata.host),

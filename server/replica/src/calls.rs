@@ -14,11 +14,11 @@ use crate::io::{CallId, Output};
 use crate::log::ReplicaLog;
 use crate::replica::Replica;
 use cotter_cell::{Command, Recorded, RememberedCall};
-use cotter_types::limits::{CALLS_WAITING_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN};
+use cotter_types::limits::{CALLS_WAITING_MAX, LEASE_MS_DEFAULT};
 use cotter_types::mutation::{self, Mutation};
 use cotter_types::{
     Call, CallAnswer, CallResponse, LeasedAcquire, LockId, Moment, NodeChange, Query,
-    QueryResponse, Refusal, RequestId, Response, Sequencer, SessionId, Unavailable,
+    QueryResponse, Refusal, RequestId, Response, Sequencer, SessionId, Unavailable, check_lease_ms,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -540,15 +540,9 @@ fn no(answer: cotter_types::Answer) -> CallAnswer {
 }
 
 fn check_acquire(request: RequestId, acquire: &LeasedAcquire) -> Result<(), Refusal> {
-    let what = if request == RequestId::default() {
-        "a request id of 0; draw 128 random bits".to_owned()
-    } else if !(LEASE_MS_MIN..=LEASE_MS_MAX).contains(&acquire.lease_ms) {
-        format!(
-            "a lease of {} ms; ask for {LEASE_MS_MIN} to {LEASE_MS_MAX} ms",
-            acquire.lease_ms
-        )
-    } else {
-        return Ok(());
-    };
-    Err(Refusal::Invalid { what })
+    if request == RequestId::default() {
+        let what = "a request id of 0; draw 128 random bits".to_owned();
+        return Err(Refusal::Invalid { what });
+    }
+    check_lease_ms(acquire.lease_ms)
 }

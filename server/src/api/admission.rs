@@ -7,12 +7,10 @@
 //!
 //! This module must never refuse what depends on the state of the cell.
 
-use cotter_types::limits::{
-    CONTENTS_BYTES_MAX, LEASE_MS_MAX, LEASE_MS_MIN, LIST_PAGE_MAX, LOCK_DELAY_MS_MAX,
-};
+use cotter_types::limits::{CONTENTS_BYTES_MAX, LIST_PAGE_MAX, LOCK_DELAY_MS_MAX};
 use cotter_types::{
     Answer, ClientFrame, Contents, Create, CreateSequential, Mutation, NodeChange, OpenSession,
-    Path, Query, Refusal, Sequencer, ServerFrame, Set, Transaction,
+    Path, Query, Refusal, Sequencer, ServerFrame, Set, Transaction, check_lease_ms,
 };
 
 /// Returns the frame as the owner shall see it, or the frame that refuses it.
@@ -56,14 +54,12 @@ pub(super) fn admitted(frame: ClientFrame, cell: &str) -> Result<ClientFrame, Bo
     }
 }
 
+/// Checks the lease that is asked for; 0 leaves it to the cell.
 fn lease(open: &OpenSession) -> Result<(), Refusal> {
-    let asked = open.lease_ms;
-    if asked == 0 || (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&asked) {
-        return Ok(());
+    match open.lease_ms {
+        0 => Ok(()),
+        asked => check_lease_ms(asked),
     }
-    Err(Refusal::Invalid {
-        what: format!("a lease of {asked} ms; ask for {LEASE_MS_MIN} to {LEASE_MS_MAX} ms"),
-    })
 }
 
 /// Returns a path as the owner shall see it.

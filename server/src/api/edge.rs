@@ -138,8 +138,7 @@ pub(super) fn safe_ms(lease_ms: u64) -> u64 {
         .unwrap_or(lease_ms)
 }
 
-/// Says who calls. Nobody proves who they are yet, and the name says so. A call that is repeated must
-/// come under the same name.
+/// Says who calls. Nobody proves who they are yet, and the name says so.
 pub(super) fn principal(address: Option<SocketAddr>) -> String {
     match address {
         Some(address) => format!("anonymous@{}", address.ip().to_canonical()),
