@@ -232,7 +232,12 @@ fn metadata(name: &str) -> SessionMetadata {
     SessionMetadata {
         name: shortened(name),
         host: shortened(&host.unwrap_or_default()),
-        pid: std::process::id(),
+        // The simulation's own id would differ from run to run.
+        pid: if cfg!(feature = "simulated") {
+            1
+        } else {
+            std::process::id()
+        },
         program: shortened(&program),
     }
 }

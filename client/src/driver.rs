@@ -80,9 +80,6 @@ pub(crate) fn start(
         next_call: Arc::new(AtomicU64::new(1)),
         call_timeout,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let shared = Arc::clone(&handle.shared);
     let back = WeakHandle {
         commands: handle.commands.downgrade(),
@@ -90,13 +87,30 @@ pub(crate) fn start(
         next_call: Arc::clone(&handle.next_call),
         call_timeout,
     };
+    keep(async move {
+        let _end = EndOfThread(Arc::clone(&shared));
+        Driver::new(config, shared, back, commands).run().await;
+    })?;
+    Ok(handle)
+}
+
+/// Lets the driver run on a thread and a runtime of its own.
+#[cfg(not(feature = "simulated"))]
+fn keep(driver: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     std::thread::Builder::new()
         .name("cotter-session".to_owned())
-        .spawn(move || {
-            let _end = EndOfThread(Arc::clone(&shared));
-            runtime.block_on(Driver::new(config, shared, back, commands).run());
-        })?;
-    Ok(handle)
+        .spawn(move || runtime.block_on(driver))?;
+    Ok(())
+}
+
+/// Lets the driver run as a task of its simulated host: a thread would run differently each time.
+#[cfg(feature = "simulated")]
+fn keep(driver: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    tokio::spawn(driver);
+    Ok(())
 }
 
 /// However the thread ends, nobody believes anything afterwards.

@@ -51,6 +51,7 @@ mod error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod fencing;
 mod lock;
+mod net;
 mod nodes;
 mod observer;
 mod reads;

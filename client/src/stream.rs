@@ -3,6 +3,7 @@
 //! It knows nothing of sessions. Frames that are ready together travel together, up to a size far
 //! below what a replica accepts.
 
+use crate::net;
 use cotter_proto::v1;
 use cotter_proto::v1::cotter_client::CotterClient;
 use cotter_types::{ClientFrame, Mutation, ServerFrame, limits};
@@ -52,7 +53,7 @@ pub(crate) async fn connect(address: &str) -> Result<Channel, StreamError> {
         .map_err(|error| StreamError::new(address, root_cause(&error)))?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true);
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await;
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, net::connect(&endpoint)).await;
     let connected = connected.map_err(|_| StreamError::new(address, "connecting took too long"))?;
     connected.map_err(|error| StreamError::new(address, root_cause(&error)))
 }

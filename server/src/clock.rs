@@ -8,6 +8,14 @@ use cotter_types::Moment;
 use nix::time::{ClockId, clock_gettime};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Where the wall clock begins in the stack simulation, whose own begins at zero; an unset clock would be
+/// refused at a cell's birth. Nothing otherwise.
+const SIMULATED_WALL_US: u64 = if cfg!(feature = "simulated") {
+    1_800_000_000_000_000
+} else {
+    0
+};
+
 /// Returns the present reading of the machine's `CLOCK_BOOTTIME`.
 ///
 /// # Panics
@@ -33,7 +41,8 @@ pub fn wall_us() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    let since = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+    since.saturating_add(SIMULATED_WALL_US)
 }
 
 #[cfg(test)]

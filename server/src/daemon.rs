@@ -8,6 +8,7 @@ use crate::driver::{Owned, Owner, Standing};
 use crate::failure::Failure;
 use crate::link::{self, Identity, Links, PeerIdentity};
 use crate::listen;
+use crate::net::TcpListener;
 use crate::storage::{CellState, DataDirectory};
 use cotter_cell::{Genesis, Voter};
 use cotter_replica::{ChapterPolicy, FEATURE_LEVEL_MAX, Input, Member, ReplicaConfig, Timing};
@@ -18,7 +19,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -32,7 +32,7 @@ const LAST_WORDS_WAIT: Duration = Duration::from_millis(20);
 const FAREWELL_WAIT: Duration = Duration::from_millis(200);
 
 /// Everything that a replica is started with.
-#[derive(Debug)]
+#[cfg_attr(not(feature = "simulated"), derive(Debug))]
 pub struct ReplicaSpec {
     /// Which member it is.
     pub id: ReplicaId,
@@ -177,8 +177,7 @@ impl RunningReplica {
         } = self;
         // No new streams; if nobody waits for this any more, the API has ended by itself.
         let _ = close_api.send(());
-        // It panics only if the thread cannot be joined, and then there is nothing to wait for.
-        let _ = tokio::task::spawn_blocking(move || owned.stop(&door)).await;
+        owned.stop(&door).await;
         // The owner has closed all streams; what it said last is on its way.
         let farewell = async { while api.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FAREWELL_WAIT, farewell).await;

@@ -10,11 +10,11 @@ use crate::config::{DevArguments, MemberAddress, chapter_policy, listen_address}
 use crate::daemon::{ReplicaSpec, RunningReplica, StopSignals, listening, say, stop_all};
 use crate::failure::Failure;
 use crate::listen;
+use crate::net::TcpListener;
 use cotter_replica::Timing;
 use cotter_types::ReplicaId;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 /// Replicas of a development cell.

@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::link::PeerSenders;
 use crate::storage::{ChapterLogs, DataDirectory, LogSettings, OpenError, OsFiles};
 use crate::telemetry;
+use crate::worker::Worker;
 use cotter_replica::{Fault, Input, Output, Replica, ReplicaConfig, ReplicaLog};
 use cotter_types::{ReplicaId, ServerFrame};
 use keeper::Keeper;
@@ -25,7 +26,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
@@ -70,6 +70,17 @@ pub struct Owner {
     pub door: Door,
 }
 
+/// What the owner has while it goes from turn to turn.
+struct Course {
+    replica: Replica<ChapterLogs<OsFiles>>,
+    keeper: Keeper,
+    inputs: Vec<Input>,
+    /// What ended the last wait.
+    first: Option<Arrival>,
+    /// Whether a turn is being ended, for whoever looks after a panic.
+    ending: bool,
+}
+
 /// A running owner, seen from outside.
 #[derive(Debug)]
 pub struct Owned {
@@ -78,18 +89,17 @@ pub struct Owned {
     /// How it ended, once it did.
     pub ended: oneshot::Receiver<Result<(), Failure>>,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    worker: Worker,
 }
 
 impl Owned {
-    /// Stops the owner after its present turn, and waits until the thread is gone and with it the
+    /// Stops the owner after its present turn, and waits until its thread is gone and with it the
     /// lock on the data directory.
-    pub fn stop(self, door: &Door) {
+    pub async fn stop(self, door: &Door) {
         self.stop.store(true, Ordering::Release);
         // Wakes it. If it is gone already, there is nobody to wake.
         let _ = door.send_now(Input::Retire);
-        // It catches its own panics.
-        let _ = self.thread.join();
+        self.worker.ended().await;
     }
 }
 
@@ -101,30 +111,77 @@ impl Owner {
     pub fn start(self) -> Result<Owned, Failure> {
         let (standing_sender, standing) = watch::channel(Standing::default());
         let (ended_sender, ended) = oneshot::channel();
-        let name = format!("replica-{}", self.config.id);
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name(name)
-            .spawn(move || {
-                let result = self.own(&standing_sender, &stopping);
-                // Nobody listens when the process is ending anyway.
-                let _ = ended_sender.send(result);
-            })
-            .map_err(|error| Failure::unavailable(format!("no thread for a replica: {error}")))?;
+        #[cfg(not(feature = "simulated"))]
+        let worker = Worker::start(format!("replica-{}", self.config.id), move || {
+            let result = self.own(&standing_sender, &stopping);
+            // Nobody listens when the process is ending anyway.
+            let _ = ended_sender.send(result);
+        })
+        .map_err(|error| Failure::unavailable(format!("no thread for a replica: {error}")))?;
+        #[cfg(feature = "simulated")]
+        let worker = Worker::start(async move {
+            let result = self.own_in_task(&standing_sender, &stopping).await;
+            // Nobody listens when the process is ending anyway.
+            let _ = ended_sender.send(result);
+        });
         Ok(Owned {
             standing,
             ended,
             stop,
-            thread,
+            worker,
         })
     }
 
+    /// Owns the replica until it is asked to stop or breaks.
+    #[cfg(not(feature = "simulated"))]
     fn own(
         mut self,
         standing: &watch::Sender<Standing>,
         stopping: &AtomicBool,
     ) -> Result<(), Failure> {
+        let mut course = self.rebuild()?;
+        while !stopping.load(Ordering::Acquire) {
+            self.guarded_turn(&mut course, standing)?;
+            course.first = self.wait(&course.replica);
+        }
+        self.say_goodbye();
+        Ok(())
+    }
+
+    /// Does the same in a task, which differs in how it waits.
+    #[cfg(feature = "simulated")]
+    async fn own_in_task(
+        mut self,
+        standing: &watch::Sender<Standing>,
+        stopping: &AtomicBool,
+    ) -> Result<(), Failure> {
+        let mut course = self.rebuild()?;
+        while !stopping.load(Ordering::Acquire) {
+            self.guarded_turn(&mut course, standing)?;
+            let wake = course.replica.next_wake();
+            let left = wake.since(clock::now()).min(LOOK_AT_CLOCK);
+            course.first = match left.is_zero() {
+                true => None,
+                false => self.inbox.arrival(left).await,
+            };
+            // A replica that always has something to do must let its neighbours run too.
+            tokio::task::yield_now().await;
+        }
+        self.say_goodbye();
+        Ok(())
+    }
+
+    fn say_goodbye(&mut self) {
+        self.streams.close_all(&ServerFrame::GoAway {
+            reason: "this replica is stopping".to_owned(),
+            retry_after_ms: COME_BACK_MS,
+        });
+    }
+
+    /// Rebuilds the replica from its newest checkpoint and the logs since.
+    fn rebuild(&self) -> Result<Course, Failure> {
         let id = self.config.id;
         let found = keeper::find(self.directory.files(), id)
             .map_err(|error| Failure::unavailable(format!("{}: {error}", self.path.display())))?;
@@ -135,7 +192,7 @@ impl Owner {
         let built = catch_unwind(AssertUnwindSafe(|| {
             Replica::new(config, start, durable, logs, clock::now())
         }));
-        let mut replica = match built {
+        let replica = match built {
             Ok(Ok(replica)) => replica,
             Ok(Err(fault)) => {
                 return Err(match refusal.take() {
@@ -147,14 +204,26 @@ impl Owner {
         };
         let keeper = Keeper::start(self.directory.files().clone(), id, self.door.clone())
             .map_err(|error| Failure::unavailable(format!("no thread for a replica: {error}")))?;
-        let mut ending = false;
-        let turned = catch_unwind(AssertUnwindSafe(|| {
-            self.turns(&mut replica, &keeper, standing, stopping, &mut ending)
-        }));
+        Ok(Course {
+            replica,
+            keeper,
+            inputs: Vec::with_capacity(TURN_INPUTS_MAX),
+            first: None,
+            ending: false,
+        })
+    }
+
+    /// Takes one turn. A panic in it ends the process.
+    fn guarded_turn(
+        &mut self,
+        course: &mut Course,
+        standing: &watch::Sender<Standing>,
+    ) -> Result<(), Failure> {
+        let turned = catch_unwind(AssertUnwindSafe(|| self.turn(course, standing)));
         match turned {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(fault)) => Err(faulted(id, &fault)),
-            Err(_) => death::while_running(&self.directory, &replica, ending),
+            Ok(Err(fault)) => Err(faulted(self.config.id, &fault)),
+            Err(_) => death::while_running(&self.directory, &course.replica, course.ending),
         }
     }
 
@@ -180,55 +249,51 @@ impl Owner {
         Ok(logs)
     }
 
-    /// Turns until it is asked to stop. `ending` tells, in a panic, whether a turn was being ended.
-    fn turns(
+    /// Takes one turn.
+    fn turn(
         &mut self,
-        replica: &mut Replica<ChapterLogs<OsFiles>>,
-        keeper: &Keeper,
+        course: &mut Course,
         standing: &watch::Sender<Standing>,
-        stopping: &AtomicBool,
-        ending: &mut bool,
     ) -> Result<(), Fault> {
-        let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
-        let mut first = None;
-        while !stopping.load(Ordering::Acquire) {
-            while inputs.len() < TURN_INPUTS_MAX
-                && let Some(arrival) = first.take().or_else(|| self.inbox.take())
-            {
-                inputs.extend(self.streams.admit(arrival));
-            }
-            let taken = inputs.len();
-            let now = clock::now();
-            for input in inputs.drain(..) {
-                replica.handle(now, input);
-            }
-            let before = clock::now();
-            *ending = true;
-            replica.propose(before, clock::wall_ms());
-            self.let_out_all(replica, keeper);
-            replica.end_turn(before)?;
-            *ending = false;
-            self.measure(replica, taken, clock::now().since(before));
-            self.let_out_all(replica, keeper);
-            self.streams.hand_out(|| replica.backup(clock::now()));
-            let stands = Standing {
-                takes_part: true,
-                is_master: replica.is_master(),
-                may_stop: replica.may_stop(),
-            };
-            let knows_master = replica.cell().mastership().master.is_some();
-            self.readiness.set(knows_master);
-            standing.send_if_modified(|standing| std::mem::replace(standing, stands) != stands);
-            first = self.wait(replica);
+        let Course {
+            replica,
+            keeper,
+            inputs,
+            first,
+            ending,
+        } = course;
+        while inputs.len() < TURN_INPUTS_MAX
+            && let Some(arrival) = first.take().or_else(|| self.inbox.take())
+        {
+            inputs.extend(self.streams.admit(arrival));
         }
-        self.streams.close_all(&ServerFrame::GoAway {
-            reason: "this replica is stopping".to_owned(),
-            retry_after_ms: COME_BACK_MS,
-        });
+        let taken = inputs.len();
+        let now = clock::now();
+        for input in inputs.drain(..) {
+            replica.handle(now, input);
+        }
+        let before = clock::now();
+        *ending = true;
+        replica.propose(before, clock::wall_ms());
+        self.let_out_all(replica, keeper);
+        replica.end_turn(before)?;
+        *ending = false;
+        self.measure(replica, taken, clock::now().since(before));
+        self.let_out_all(replica, keeper);
+        self.streams.hand_out(|| replica.backup(clock::now()));
+        let stands = Standing {
+            takes_part: true,
+            is_master: replica.is_master(),
+            may_stop: replica.may_stop(),
+        };
+        let knows_master = replica.cell().mastership().master.is_some();
+        self.readiness.set(knows_master);
+        standing.send_if_modified(|standing| std::mem::replace(standing, stands) != stands);
         Ok(())
     }
 
     /// Waits for an arrival, or for the moment at which the replica wants its turn.
+    #[cfg(not(feature = "simulated"))]
     fn wait(&self, replica: &Replica<ChapterLogs<OsFiles>>) -> Option<Arrival> {
         let wake = replica.next_wake();
         loop {

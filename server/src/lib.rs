@@ -18,5 +18,7 @@ pub mod failure;
 pub mod inspect;
 pub mod link;
 pub mod listen;
+pub mod net;
 pub mod storage;
 pub mod telemetry;
+mod worker;

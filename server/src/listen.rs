@@ -1,9 +1,9 @@
 //! Binding the addresses of a replica, with one clear line when that fails.
 
 use crate::failure::Failure;
+use crate::net::TcpListener;
 use std::io;
 use std::net::SocketAddr;
-use tokio::net::TcpListener;
 
 /// Binds `address`, which the configuration names `key`.
 ///

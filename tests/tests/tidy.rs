@@ -182,6 +182,28 @@ fn planted_bugs_can_only_be_planted_by_the_tests() {
     }
 }
 
+#[test]
+fn only_the_tests_can_simulate_the_network_of_server_and_client() {
+    for part in ["proto", "server", "client", "manual", "examples"] {
+        let mut manifests = Vec::new();
+        collect_manifests(&root().join(part), &mut manifests);
+        for manifest in manifests {
+            let text = fs::read_to_string(&manifest).expect("a manifest");
+            let parsed: toml::Table = text.parse().expect("valid TOML");
+            let features = parsed.get("features").and_then(|all| all.as_table());
+            for (name, enabled) in features.into_iter().flatten() {
+                let names = enabled.as_array().into_iter().flatten();
+                let asked = names.filter_map(toml::Value::as_str);
+                let turns_on =
+                    name != "simulated" && asked.into_iter().any(|one| one.contains("simulated"));
+                assert!(!turns_on, "{}: {name} simulates", manifest.display());
+            }
+            let asks = text.contains("features = [\"simulated\"]");
+            assert!(!asks, "{} asks for a simulated network", manifest.display());
+        }
+    }
+}
+
 fn collect_manifests(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder of the workspace") {
         let path = entry.expect("a readable entry").path();

@@ -14,6 +14,7 @@
 //! This module must never let one kind of client take the places of the other, and never end a
 //! connection in the middle of an answer because the server stops.
 
+use crate::net::{TcpListener, TcpStream};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -31,7 +32,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};

@@ -59,15 +59,24 @@ const _: () = assert!(TRANSACTION_BYTES_MAX / INBOX_UNIT_BYTES * 16 < INBOX_UNIT
 #[must_use]
 pub fn door() -> (Door, Inbox, StreamTable) {
     let (sender, receiver) = mpsc::channel();
+    #[cfg(feature = "simulated")]
+    let arrived = Arc::new(tokio::sync::Notify::new());
+    let inbox = Inbox {
+        arrivals: receiver,
+        #[cfg(feature = "simulated")]
+        arrived: Arc::clone(&arrived),
+    };
     let door = Door {
         inbox: sender,
+        #[cfg(feature = "simulated")]
+        arrived,
         requests: Arc::new(Semaphore::new(INBOX_UNITS_MAX)),
         keepalives: Arc::new(Semaphore::new(INBOX_KEEPALIVES_MAX)),
         peers: Arc::new(Semaphore::new(INBOX_PEER_INPUTS_MAX)),
         slots: Arc::new(Semaphore::new(STREAMS_MAX)),
         last_stream: Arc::new(AtomicU64::new(0)),
     };
-    (door, Inbox(receiver), StreamTable::default())
+    (door, inbox, StreamTable::default())
 }
 
 /// The owner is gone: the replica stops, or has stopped.
@@ -131,6 +140,9 @@ pub(super) type Slot = Arc<OwnedSemaphorePermit>;
 #[derive(Clone, Debug)]
 pub struct Door {
     inbox: Sender<Arrival>,
+    /// Wakes an owner that is a task.
+    #[cfg(feature = "simulated")]
+    arrived: Arc<tokio::sync::Notify>,
     requests: Arc<Semaphore>,
     keepalives: Arc<Semaphore>,
     peers: Arc<Semaphore>,
@@ -251,7 +263,10 @@ impl Door {
             content,
             _permit: permit,
         };
-        self.inbox.send(arrival).map_err(|_| OwnerGone)
+        self.inbox.send(arrival).map_err(|_| OwnerGone)?;
+        #[cfg(feature = "simulated")]
+        self.arrived.notify_one();
+        Ok(())
     }
 }
 
@@ -330,7 +345,11 @@ impl Drop for OpenStream {
 
 /// The owner's side: what arrived, in order.
 #[derive(Debug)]
-pub struct Inbox(Receiver<Arrival>);
+pub struct Inbox {
+    arrivals: Receiver<Arrival>,
+    #[cfg(feature = "simulated")]
+    arrived: Arc<tokio::sync::Notify>,
+}
 
 impl Inbox {
     /// Waits for the next arrival, for at most `at_most`; nothing if none came.
@@ -338,7 +357,7 @@ impl Inbox {
     /// # Errors
     /// [`DoorsGone`] if nothing will ever arrive again.
     pub fn wait(&self, at_most: Duration) -> Result<Option<Arrival>, DoorsGone> {
-        match self.0.recv_timeout(at_most) {
+        match self.arrivals.recv_timeout(at_most) {
             Ok(arrival) => Ok(Some(arrival)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(DoorsGone),
@@ -348,6 +367,17 @@ impl Inbox {
     /// Returns the next arrival that is there already.
     #[must_use]
     pub fn take(&self) -> Option<Arrival> {
-        self.0.try_recv().ok()
+        self.arrivals.try_recv().ok()
+    }
+
+    /// Waits as [`Inbox::wait`] does, in a task; nothing if none came.
+    #[cfg(feature = "simulated")]
+    pub async fn arrival(&self, at_most: Duration) -> Option<Arrival> {
+        if let Some(arrival) = self.take() {
+            return Some(arrival);
+        }
+        // Either way it is looked whether something is there.
+        let _ = tokio::time::timeout(at_most, self.arrived.notified()).await;
+        self.take()
     }
 }

@@ -6,6 +6,7 @@ use super::plan::{Plan, born_by, check_pair, plan};
 use crate::config::{Config, MemberAddress};
 use crate::failure::Failure;
 use crate::listen;
+use crate::net;
 use crate::storage::{Certificate, CertifiedMember};
 use cotter_proto::peer::v1::peer_client::PeerClient;
 use cotter_proto::peer::v1::peer_server::{Peer, PeerServer};
@@ -20,7 +21,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Pause between two rounds of asking.
@@ -52,11 +52,10 @@ pub async fn init(config: &Config, timeout: Duration) -> Result<CellId, Failure>
         desk: Arc::clone(&desk),
     });
     tasks.spawn(async move {
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         // It ends with the process; until then a failure shows as silence to the others.
         let _ = crate::link::peer_server()
             .add_service(door)
-            .serve_with_incoming(incoming)
+            .serve_with_incoming(net::incoming(listener))
             .await;
     });
     let mut ceremony = Ceremony {
@@ -317,8 +316,7 @@ async fn ask(address: &str, request: BirthRequest) -> Result<BirthReply, String>
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| error.to_string())?
             .connect_timeout(QUESTION_WAIT);
-        let channel = endpoint
-            .connect()
+        let channel = net::connect(&endpoint)
             .await
             .map_err(|error| crate::failure::chain(&error))?;
         let answer = PeerClient::new(channel).birth(request).await;

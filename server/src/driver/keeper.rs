@@ -14,8 +14,9 @@ use cotter_cell::Cell;
 use cotter_replica::Input;
 use cotter_types::ReplicaId;
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::JoinHandle;
+#[cfg(not(feature = "simulated"))]
+use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// How long to wait before a checkpoint that could not be written is tried again.
@@ -31,10 +32,17 @@ enum Wish {
 }
 
 /// The owner's end; when it is dropped, the thread ends after what it is doing.
+///
+/// In the stack simulation there is no thread, whose timing would differ from run to run: each wish is
+/// done at once.
 #[derive(Debug)]
 pub(super) struct Keeper {
+    #[cfg(not(feature = "simulated"))]
     wishes: Option<Sender<Wish>>,
-    thread: Option<JoinHandle<()>>,
+    #[cfg(not(feature = "simulated"))]
+    thread: Option<std::thread::JoinHandle<()>>,
+    #[cfg(feature = "simulated")]
+    place: (OsFiles, ReplicaId, Door),
 }
 
 /// What checkpoints there are at the start.
@@ -93,6 +101,7 @@ impl Keeper {
     ///
     /// # Errors
     /// What the system says.
+    #[cfg(not(feature = "simulated"))]
     pub(super) fn start(files: OsFiles, replica: ReplicaId, door: Door) -> io::Result<Self> {
         let (wishes, asked) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -102,6 +111,13 @@ impl Keeper {
             wishes: Some(wishes),
             thread: Some(thread),
         })
+    }
+
+    /// Remembers where to write.
+    #[cfg(feature = "simulated")]
+    pub(super) fn start(files: OsFiles, replica: ReplicaId, door: Door) -> io::Result<Self> {
+        let place = (files, replica, door);
+        Ok(Self { place })
     }
 
     /// Asks for a checkpoint. One that waits is forgotten for it: the newest is what counts.
@@ -114,6 +130,17 @@ impl Keeper {
         self.ask(Wish::Discard(below));
     }
 
+    #[cfg(feature = "simulated")]
+    fn ask(&self, wish: Wish) {
+        let (wishes, asked) = mpsc::channel();
+        // The other end stands right here.
+        let _ = wishes.send(wish);
+        drop(wishes);
+        let (files, replica, door) = &self.place;
+        keep(files, *replica, door, &asked);
+    }
+
+    #[cfg(not(feature = "simulated"))]
     fn ask(&self, wish: Wish) {
         if let Some(wishes) = &self.wishes {
             // The thread ends only with this end of the channel, or by a panic of its own, after which
@@ -123,6 +150,7 @@ impl Keeper {
     }
 }
 
+#[cfg(not(feature = "simulated"))]
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.wishes = None;

@@ -5,6 +5,7 @@ use super::envelope::LARGE_BYTES_MIN;
 use super::gate::{LinkNumber, Rejection};
 use super::standing::{Direction, PeerStanding};
 use crate::birth::BirthDesk;
+use crate::worker;
 use cotter_proto::peer::v1::peer_server::{Peer, PeerServer};
 use cotter_proto::peer::v1::{
     BirthReply, BirthRequest, LinkHello, LinkMessage, LinkReply, PeerEnvelope, link_message,
@@ -154,7 +155,7 @@ impl Incoming {
         };
         let (from, to) = (self.peer, self.shared.identity.replica);
         let message = if body.len() > LARGE_BYTES_MIN {
-            let decoding = tokio::task::spawn_blocking(move || decoded(from, to, &body));
+            let decoding = worker::away(move || decoded(from, to, &body));
             decoding.await.ok().flatten()
         } else {
             decoded(from, to, &body)

@@ -190,8 +190,7 @@ impl Dialler {
         frames: &mpsc::Sender<LinkMessage>,
         receiver: mpsc::Receiver<LinkMessage>,
     ) -> Result<(LinkReply, tonic::Streaming<LinkReply>), String> {
-        let channel = endpoint
-            .connect()
+        let channel = crate::net::connect(endpoint)
             .await
             .map_err(|error| crate::failure::chain(&error))?;
         let mut client = PeerClient::new(channel).max_encoding_message_size(FRAME_BYTES_MAX);

@@ -4,6 +4,7 @@
 
 use super::gate::MESSAGE_BYTES_MAX;
 use super::identity::Identity;
+use crate::worker;
 use cotter_proto::peer::v1::{PeerBatch, PeerEnvelope};
 use cotter_replica::{Payload, PeerMessage};
 use cotter_types::limits::{BATCH_BYTES_MAX, CONTENTS_BYTES_MAX, FRAME_BYTES_MAX};
@@ -210,7 +211,7 @@ impl Packer {
             }
             Size::TooLarge => return Err(PackError::TooLarge { bytes }),
         }
-        let encoding = tokio::task::spawn_blocking(move || encoded_in_pieces(&message));
+        let encoding = worker::away(move || encoded_in_pieces(&message));
         self.encoding = Some(encoding);
         Ok(())
     }

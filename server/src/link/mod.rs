@@ -25,6 +25,7 @@ pub use queue::{PEER_QUEUE_BYTES_MAX, PEER_QUEUE_MESSAGES_MAX, PeerSender};
 
 use crate::api::door::Door;
 use crate::birth::BirthDesk;
+use crate::net::{self, TcpListener};
 use accept::PeerDoor;
 use cotter_types::ReplicaId;
 use dial::Dialler;
@@ -33,10 +34,8 @@ use standing::PeerStanding;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 /// What the tasks of one replica's links share.
 #[derive(Debug)]
@@ -148,11 +147,10 @@ pub(crate) fn peer_server() -> Server {
 }
 
 async fn serve(listener: TcpListener, door: PeerDoor) {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let replica = door.shared.identity.replica.0;
     let served = peer_server()
         .add_service(door.into_service())
-        .serve_with_incoming(incoming)
+        .serve_with_incoming(net::incoming(listener))
         .await;
     if let Err(error) = served {
         tracing::error!(replica, %error, "peers cannot be accepted any more");

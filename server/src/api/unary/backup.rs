@@ -7,6 +7,7 @@
 use super::Unary;
 use crate::clock;
 use crate::storage::checkpoint::{CHUNK_BYTES, CheckpointError, CheckpointMeta, Encoder};
+use crate::worker;
 use cotter_cell::{Cell, Walk};
 use cotter_proto::status::{No, Unknown, status};
 use cotter_proto::v1;
@@ -41,7 +42,7 @@ impl Unary {
         let snapshot = self.edge.snapshot().await.map_err(|_| status(&unknown))?;
         let cell = snapshot.map_err(|unavailable| status(&No::Unavailable(unavailable)))?;
         // Whoever may ask for a backup must not learn who may speak for a session.
-        let cell = tokio::task::spawn_blocking(move || cell.without_secrets());
+        let cell = worker::away(move || cell.without_secrets());
         let cell = cell
             .await
             .map_err(|_| Status::internal("the cell cannot be backed up"))?;
@@ -63,7 +64,7 @@ async fn send(
     let mut digest = Box::new(xxhash_rust::xxh3::Xxh3::new());
     loop {
         // A panic of the walk would be a broken invariant; the receiver then sees no end.
-        let Ok((rest, piece)) = tokio::task::spawn_blocking(move || {
+        let Ok((rest, piece)) = worker::away(move || {
             let piece = pieces.next();
             (pieces, piece)
         })

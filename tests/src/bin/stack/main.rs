@@ -1,0 +1,162 @@
+//! Runs the stack simulation: the real servers and the real client library on a simulated network.
+//!
+//! One process runs one seed, because libc's clock and randomness are replaced for the whole of it; a
+//! range starts one process a seed. The same seed gives the same trace, whose hash is printed.
+
+mod chance;
+mod guest;
+mod record;
+mod run;
+
+use clap::Parser;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::ops::Range;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Runs whole cells with their clients on a simulated network, and checks what must hold.
+#[derive(Debug, Parser)]
+#[command(name = "stack")]
+struct Arguments {
+    /// Run this seed.
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "seeds",
+        required_unless_present = "seeds"
+    )]
+    seed: Option<u64>,
+    /// Run these seeds, the last one not included, each in a process of its own.
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    seeds: Option<Range<u64>>,
+    /// Print what happens; only with --seed.
+    #[arg(long, conflicts_with = "seeds")]
+    trace: bool,
+    /// Inject no fault.
+    #[arg(long)]
+    calm: bool,
+    /// Run each seed twice and compare the two traces; only with --seeds.
+    #[arg(long, conflicts_with = "seed")]
+    twice: bool,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let (first, last) = text.split_once("..").ok_or("expected A..B")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    let range = number(first)?..number(last)?;
+    if range.is_empty() {
+        return Err("the range is empty".to_owned());
+    }
+    Ok(range)
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match (arguments.seed, &arguments.seeds) {
+        (Some(seed), _) => one(seed, &arguments),
+        (None, Some(seeds)) => many(seeds.clone(), &arguments),
+        (None, None) => ExitCode::FAILURE,
+    }
+}
+
+fn one(seed: u64, arguments: &Arguments) -> ExitCode {
+    // The name differs from process to process, so it is made before chance is replaced.
+    let memory = Path::new("/dev/shm");
+    let prefix = format!("cotter-stack-{seed}-{}-", std::process::id());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix);
+    let directory = match memory.is_dir() {
+        true => builder.tempdir_in(memory),
+        false => builder.tempdir(),
+    };
+    let directory = match directory {
+        Ok(directory) => directory,
+        Err(error) => {
+            eprintln!("seed {seed}: no directory for the replicas: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    mad_turmoil::rand::set_rng(StdRng::seed_from_u64(seed));
+    let clocks = mad_turmoil::time::SimClocksGuard::init();
+    let ended = run::run(seed, directory.path(), arguments.calm, arguments.trace);
+    drop(clocks);
+    match ended {
+        Ok(ended) => {
+            let (lines, hash) = ended.trace;
+            println!(
+                "seed {seed} trace {hash:016x} of {lines} lines, {:?}",
+                ended.tally
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("seed {seed} FAILED: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn many(seeds: Range<u64>, arguments: &Arguments) -> ExitCode {
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicU64::new(seeds.start);
+    let failed = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    if !passes(seed, arguments) {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.load(Ordering::Relaxed);
+    println!("{} seeds, {failed} failed", seeds.end - seeds.start);
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// Runs a seed in a process of its own, or in two.
+fn passes(seed: u64, arguments: &Arguments) -> bool {
+    let (is_green, said) = process(seed, arguments);
+    print!("{said}");
+    if !is_green || !arguments.twice {
+        return is_green;
+    }
+    let (_, again) = process(seed, arguments);
+    if said != again {
+        print!("seed {seed} FAILED: the second run differs: {again}");
+    }
+    said == again
+}
+
+fn process(seed: u64, arguments: &Arguments) -> (bool, String) {
+    let run = || {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--seed").arg(seed.to_string());
+        if arguments.calm {
+            command.arg("--calm");
+        }
+        command.output()
+    };
+    match run() {
+        Ok(output) if output.status.success() => {
+            (true, String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            let told = String::from_utf8_lossy(&output.stderr);
+            (
+                false,
+                format!("{said}{told}seed {seed}: {}\n", output.status),
+            )
+        }
+        Err(error) => (false, format!("seed {seed} cannot be started: {error}\n")),
+    }
+}
