@@ -34,3 +34,36 @@ fn every_planted_bug_is_caught() {
         caught(mutation);
     }
 }
+
+/// Bugs that the linearizability of what clients are told shows by itself, and the seeds that they
+/// may survive then.
+const ALONE: [(Mutation, u64); 2] = [
+    (Mutation::AnswerBeforeApply, 1_000),
+    (Mutation::DedupeSkipped, 1_000),
+];
+
+#[test]
+fn linearizability_catches_planted_bugs_by_itself() {
+    for (mutation, seeds) in ALONE {
+        let mut campaign = Campaign::new(1..seeds);
+        campaign.mutation = Some(mutation);
+        campaign.stop_at_first = true;
+        campaign.choices.linearizability_alone = true;
+        let outcome = campaign.run(|_| {});
+        let report = outcome
+            .failures
+            .first()
+            .unwrap_or_else(|| panic!("{mutation:?} survived {} seeds", outcome.runs));
+        let violation = report.violation.as_ref();
+        let checker = violation.map(|violation| violation.checker);
+        assert_eq!(
+            checker,
+            Some("linearizability"),
+            "{mutation:?}: {violation:?}"
+        );
+        println!(
+            "{mutation:?}: caught by linearizability alone with seed {}",
+            report.seed
+        );
+    }
+}

@@ -43,6 +43,7 @@ fn seeds_that_found_a_bug_once_are_clean() {
         let choices = Choices {
             replicas: story.replicas,
             sessions: story.sessions,
+            ..Choices::default()
         };
         let report = run(story.seed, choices, false);
         if let Some(violation) = &report.violation {

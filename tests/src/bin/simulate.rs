@@ -37,6 +37,9 @@ struct Arguments {
     /// Fix the number of clients.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     sessions: Option<u64>,
+    /// Judge nothing but the linearizability of what clients were told.
+    #[arg(long)]
+    linearizability_alone: bool,
     /// Threads for a range; all cores by default.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         sessions: arguments
             .sessions
             .and_then(|count| usize::try_from(count).ok()),
+        linearizability_alone: arguments.linearizability_alone,
     };
     match campaign(&arguments, choices) {
         Ok(campaign) => match arguments.seed {

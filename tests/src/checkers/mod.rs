@@ -8,9 +8,11 @@
 
 mod calls;
 mod condemned;
+mod deeds;
 mod epochs;
 mod exclusion;
 mod history;
+pub mod linearizability;
 mod locks;
 mod masters;
 mod nodes;
@@ -18,6 +20,7 @@ mod once;
 mod order;
 mod tokens;
 mod truth;
+mod witness;
 
 pub use calls::Calls;
 pub use condemned::Condemned;
@@ -31,6 +34,7 @@ pub use once::Once;
 pub use order::{Floor, Order};
 pub use tokens::Tokens;
 pub use truth::Truth;
+pub use witness::{Interval, Searched, Witness};
 
 use std::fmt;
 

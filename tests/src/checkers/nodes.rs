@@ -3,6 +3,9 @@
 //! A transaction is made whole or leaves nothing behind; each operation has the result that belongs
 //! to it; what can never be made never is. A number in a name is new below its parent. A node with a
 //! time to live is there until its time has come, unless somebody deletes it, and not for ever.
+//!
+//! It looks at outcomes in the order of the log, and at no read; reads are `order`'s and
+//! `linearizability`'s.
 
 use super::{History, Step, Verdict, Violation};
 use cotter_cell::{Cell, Effect};

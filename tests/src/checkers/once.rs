@@ -1,5 +1,7 @@
 //! Exactly once: a number means one mutation, has one outcome, and every answer that a master gives
 //! is that outcome, already committed.
+//!
+//! It compares answers with the committed log by request number, and says nothing of real time.
 
 use super::{History, Step, Verdict, Violation};
 use cotter_cell::{Command, Effect, Entry};

@@ -1,5 +1,8 @@
 //! Linearizability by log index.
 //!
+//! It shows that answers respect the order of the log in real time, over all paths together and for
+//! runs of any length. It trusts the log's order; `linearizability` does not.
+//!
 //! Every mutation takes effect at one place of the committed log. If one was answered before another
 //! was first sent, its place must be the earlier one. A query must be answered from the state after
 //! some entry that is not before anything that was answered before the query was sent.

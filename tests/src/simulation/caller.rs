@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::host::random_rate;
 use super::network::{ConnectionKey, Machine, Parcel};
 use super::random::Random;
-use super::world::{Event, Purpose, World};
+use super::world::{Checkers, Event, Purpose, World};
 use crate::checkers::{Belief, Verdict};
 use cotter_replica::Input;
 use cotter_types::limits::CLOCK_DRIFT_PER_MILLE;
@@ -31,6 +31,8 @@ pub(super) struct Caller {
     /// Tells attempts and wake-ups apart; what belongs to an older one is dropped.
     turn: u64,
     attempts: u64,
+    /// When it first asked for what it does, in true time.
+    asked_at: u64,
     /// When the attempt under way was sent, by its own clock.
     sent: Moment,
     lease_ms: u64,
@@ -68,6 +70,7 @@ impl Caller {
             doing: Doing::Resting,
             turn: 0,
             attempts: 0,
+            asked_at: 0,
             sent: Moment::default(),
             lease_ms,
             draining: false,
@@ -182,6 +185,7 @@ impl World {
             Doing::Resting if caller.draining => return,
             Doing::Resting => {
                 caller.attempts = 0;
+                caller.asked_at = now;
                 caller.doing = caller.invent(&self.knowledge.locks);
             }
             Doing::Holding {
@@ -363,6 +367,11 @@ impl World {
             Doing::Resting | Doing::Changing(..) | Doing::Releasing(_) => return Ok(()),
         }
         if let (Doing::Holding { path, .. }, Some(sequencer)) = (&caller.doing, granted) {
+            let (key, interval) = ((lock.session, RequestNumber(1)), (caller.asked_at, now));
+            let Checkers {
+                witness, history, ..
+            } = &mut self.checkers;
+            witness.called(history, key, path, &sequencer, interval);
             self.checkers.exclusion.begins(Belief {
                 guest: self.guests.len() + place,
                 session: lock.session,
@@ -418,11 +427,12 @@ impl World {
     pub(super) fn check_exclusion(&self, who: usize) -> Verdict {
         let now = self.now();
         let (guests, callers) = (&self.guests, &self.callers);
-        self.checkers
-            .exclusion
-            .check(who, now, |other| match other.checked_sub(guests.len()) {
+        let verdict = self.checkers.exclusion.check(who, now, |other| {
+            match other.checked_sub(guests.len()) {
                 None => guests[other].believes(now),
                 Some(caller) => callers[caller].believes_in(now).is_some(),
-            })
+            }
+        });
+        self.judged(verdict)
     }
 }

@@ -9,16 +9,17 @@ use super::program::Deed;
 use super::world::{Checkers, Event, World};
 use crate::checkers::{Belief, Verdict, Violation};
 use cotter_session::{Call, CallId, Input, Outcome, Patience, State};
-use cotter_types::{Moment, Mutation, Response};
+use cotter_types::{Moment, Mutation, Path, Query, Response};
 
 impl World {
     pub(super) fn completed(&mut self, place: usize, id: CallId, outcome: &Outcome) -> Verdict {
         let now = self.now();
+        let alone = self.alone();
         let guest = &mut self.guests[place];
         let Some(process) = &mut guest.process else {
             return Ok(());
         };
-        let Some(call) = process.calls.remove(&id) else {
+        let Some((called, call)) = process.calls.remove(&id) else {
             // Given up, and over all the same.
             return Ok(());
         };
@@ -45,10 +46,16 @@ impl World {
                 Call::Close => Some(Mutation::Close),
                 Call::Query(_) => None,
             };
+            let Checkers {
+                witness, history, ..
+            } = &mut self.checkers;
+            if let Some(mutation) = &asked {
+                witness.told(history, key, mutation, response, (called, now));
+            }
             let recorded = self.checkers.history.outcome(key.0, key.1);
             let right = asked.as_ref() == self.checkers.once.mutation(key)
                 && recorded.is_some_and(|recorded| recorded.result.as_ref() == Ok(response));
-            if !right && !matches!(call, Call::Close) {
+            if !right && !matches!(call, Call::Close) && !alone {
                 return Err(Violation::new(
                     "session",
                     format!(
@@ -73,8 +80,22 @@ impl World {
             (session, &call, outcome)
         {
             let Checkers { once, history, .. } = &self.checkers;
-            once.refused(history, session, asked, refusal)?;
+            self.judged(once.refused(history, session, asked, refusal))?;
         }
+        match (&call, outcome, session) {
+            (Call::Query(query), Outcome::Found(response), _) => {
+                self.checkers.witness.found(query, response, (called, now));
+            }
+            (call, Outcome::Refused(refusal), Some(session)) => {
+                if let Some(path) = path_of(call) {
+                    let interval = (called, now);
+                    let witness = &mut self.checkers.witness;
+                    witness.refused(session, path, refusal, interval);
+                }
+            }
+            _ => {}
+        }
+        let guest = &mut self.guests[place];
         if guest.scripted {
             return self.script_completed(place, &call, outcome);
         }
@@ -157,7 +178,7 @@ impl World {
                     let id = CallId(process.next_call);
                     let patience = guest.program.called(slot, id, &call, (now, reading));
                     let exclusion = &mut self.checkers.exclusion;
-                    make_call(place, process, (reading, patience), call, exclusion);
+                    make_call(place, process, (now, reading, patience), call, exclusion);
                 }
                 Deed::Abandon(id) => {
                     process.calls.remove(&id);
@@ -186,7 +207,7 @@ impl World {
         make_call(
             place,
             process,
-            (reading, Patience::FOR_EVER),
+            (now, reading, Patience::FOR_EVER),
             call,
             exclusion,
         );
@@ -218,10 +239,24 @@ impl World {
     }
 }
 
+/// Returns the one path that a call is about.
+fn path_of(call: &Call) -> Option<&Path> {
+    match call {
+        Call::Acquire(acquire) => Some(&acquire.path),
+        Call::Mutate(Mutation::Create(create)) => Some(&create.path),
+        Call::Mutate(Mutation::Set(set)) => Some(&set.path),
+        Call::Mutate(Mutation::Delete(delete)) => Some(&delete.path),
+        Call::Query(Query::Get { path } | Query::Stat { path } | Query::Explain { path }) => {
+            Some(path)
+        }
+        Call::Mutate(_) | Call::Query(_) | Call::Release { .. } | Call::Close => None,
+    }
+}
+
 fn make_call(
     place: usize,
     process: &mut Process,
-    (reading, patience): (Moment, Patience),
+    (now, reading, patience): (u64, Moment, Patience),
     call: Call,
     exclusion: &mut crate::checkers::Exclusion,
 ) {
@@ -239,7 +274,7 @@ fn make_call(
         }
         Call::Acquire(_) | Call::Mutate(_) | Call::Query(_) => {}
     }
-    process.calls.insert(id, call.clone());
+    process.calls.insert(id, (now, call.clone()));
     let input = Input::Call { id, call, patience };
     process.session.handle(reading, input);
 }

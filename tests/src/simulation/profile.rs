@@ -79,6 +79,8 @@ pub struct Choices {
     pub replicas: Option<usize>,
     /// Clients.
     pub sessions: Option<usize>,
+    /// Whether linearizability alone is judged: for tests that ask what it catches by itself.
+    pub linearizability_alone: bool,
 }
 
 impl Profile {

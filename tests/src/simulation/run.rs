@@ -48,7 +48,10 @@ pub fn run(seed: u64, choices: Choices, trace: bool) -> Report {
     let mut fingerprint = 0;
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(seed, choices, trace)?;
-        let verdict = phases(&mut world);
+        let mut verdict = phases(&mut world);
+        if verdict.is_ok() || choices.linearizability_alone {
+            verdict = world.check_linearizability();
+        }
         tally = world.tally();
         fingerprint = world.fingerprint();
         verdict

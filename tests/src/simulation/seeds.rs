@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Largest share of runs, in a thousand, that may be invalid.
 const INVALID_PER_MILLE_MAX: u64 = 200;
+/// Largest share of searches for an order, in a thousand, that may be given up.
+const UNKNOWN_PER_MILLE_MAX: u64 = 1;
 /// Failures after which a range is not worth going on with.
 const FAILURES_MAX: usize = 10;
 
@@ -43,11 +45,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Tells whether more searches were given up than the range can bear.
+    #[must_use]
+    pub fn knows_enough(&self) -> bool {
+        let all = self.tally.linearized + self.tally.unknown;
+        self.tally.unknown * 1_000 <= all * UNKNOWN_PER_MILLE_MAX
+    }
+
     /// Tells whether the range shows what it should.
     #[must_use]
     pub fn is_green(&self) -> bool {
         self.failures.is_empty()
             && self.runs > 0
+            && self.knows_enough()
             && (self.runs < 20 || self.invalid * 1_000 <= self.runs * INVALID_PER_MILLE_MAX)
     }
 }

@@ -67,6 +67,14 @@ pub struct Tally {
     pub rests: u64,
     /// Times that a replica went on from a fetched state.
     pub states: u64,
+    /// Paths whose history, as clients saw it, is linearizable.
+    pub linearized: u64,
+    /// Paths for which the search was given up.
+    pub unknown: u64,
+    /// Operations searched.
+    pub searched: u64,
+    /// Operations that the search could not use.
+    pub set_aside: u64,
 }
 
 impl Tally {
@@ -123,6 +131,10 @@ impl Tally {
         self.chapters += other.chapters;
         self.rests += other.rests;
         self.states += other.states;
+        self.linearized += other.linearized;
+        self.unknown += other.unknown;
+        self.searched += other.searched;
+        self.set_aside += other.set_aside;
     }
 }
 
@@ -166,6 +178,11 @@ impl fmt::Display for Tally {
             f,
             "{} chapters begun, {} ends of one fetched, {} states fetched",
             self.chapters, self.rests, self.states
+        )?;
+        writeln!(
+            f,
+            "{} histories of paths linearizable, {} unknown; {} operations, {} set aside",
+            self.linearized, self.unknown, self.searched, self.set_aside
         )?;
         write!(f, "faults:")?;
         for (kind, count) in &self.faults {

@@ -5,7 +5,7 @@
 //! reach anybody unchecked.
 
 use super::caller::Caller;
-use super::world::World;
+use super::world::{Checkers, World};
 use crate::checkers::{Masters, Step, Verdict, Violation};
 use cotter_cell::{Batch, Command, Entry};
 use cotter_replica::{CallId, Output};
@@ -17,39 +17,50 @@ const CHECK_INTERVAL: usize = 50;
 impl World {
     /// Looks at entries that no replica had applied before.
     pub(super) fn observe(&mut self, steps: &[Step]) -> Verdict {
+        let now = self.now();
         for step in steps {
-            let now = self.now();
-            self.checkers.epochs.observe(step)?;
-            self.checkers.once.observe(step)?;
-            let once = &self.checkers.once;
-            let sent = |key| once.mutation(key);
-            self.checkers
-                .nodes
-                .observe(step, sent, &self.checkers.history)?;
-            self.checkers.tokens.observe(step)?;
-            self.checkers.locks.observe(step)?;
-            self.checkers.calls.observe(step)?;
-            let (guests, callers) = (&self.guests, &self.callers);
-            self.checkers.truth.observe(step, |session| {
-                guests
-                    .iter()
-                    .position(|guest| guest.session_id() == Some(session) && guest.believes(now))
-                    .or_else(|| {
-                        let believes = |it: &Caller| it.believes_in(now) == Some(session);
-                        let caller = callers.iter().position(believes);
-                        caller.map(|caller| guests.len() + caller)
-                    })
-            })?;
-            if step.index % CHECK_INTERVAL == 0 {
-                self.check_reference()?;
-            }
-            self.note(|| {
-                format!(
-                    "entry {} is {:?} -> {:?}",
-                    step.index, step.entry, step.applied
-                )
-            });
+            let Checkers {
+                witness, history, ..
+            } = &mut self.checkers;
+            witness.observe(step, history, now);
+            let verdict = self.observe_step(step);
+            self.judged(verdict)?;
         }
+        Ok(())
+    }
+
+    fn observe_step(&mut self, step: &Step) -> Verdict {
+        let now = self.now();
+        self.checkers.epochs.observe(step)?;
+        self.checkers.once.observe(step)?;
+        let once = &self.checkers.once;
+        let sent = |key| once.mutation(key);
+        self.checkers
+            .nodes
+            .observe(step, sent, &self.checkers.history)?;
+        self.checkers.tokens.observe(step)?;
+        self.checkers.locks.observe(step)?;
+        self.checkers.calls.observe(step)?;
+        let (guests, callers) = (&self.guests, &self.callers);
+        self.checkers.truth.observe(step, |session| {
+            guests
+                .iter()
+                .position(|guest| guest.session_id() == Some(session) && guest.believes(now))
+                .or_else(|| {
+                    let believes = |it: &Caller| it.believes_in(now) == Some(session);
+                    let caller = callers.iter().position(believes);
+                    caller.map(|caller| guests.len() + caller)
+                })
+        })?;
+        if step.index.is_multiple_of(CHECK_INTERVAL) {
+            self.check_reference()?;
+        }
+        self.note(|| {
+            format!(
+                "entry {} is {:?} -> {:?}",
+                step.index, step.entry, step.applied
+            )
+        });
         Ok(())
     }
 
@@ -89,7 +100,8 @@ impl World {
             running.observed += taken;
             self.observe(&steps)?;
         }
-        self.checkers.history.check_digest(&name, applied, digest)
+        let digests = self.checkers.history.check_digest(&name, applied, digest);
+        self.judged(digests)
     }
 
     pub(super) fn check_statements(
@@ -98,57 +110,68 @@ impl World {
         speaks_for: Option<Epoch>,
         outbox: &[Output],
     ) -> Verdict {
+        for output in outbox {
+            let verdict = self.check_statement(place, speaks_for, output);
+            self.judged(verdict)?;
+        }
+        Ok(())
+    }
+
+    fn check_statement(
+        &mut self,
+        place: usize,
+        speaks_for: Option<Epoch>,
+        output: &Output,
+    ) -> Verdict {
         let now = self.now();
         let name = self.host_name(place);
-        for output in outbox {
-            if let Output::CallAnswer { call, answer } = output {
-                self.check_call_answer(place, speaks_for, *call, answer)?;
+        if let Output::CallAnswer { call, answer } = output {
+            self.check_call_answer(place, speaks_for, *call, answer)?;
+        }
+        let Output::Frame { stream, frame } = output else {
+            return Ok(());
+        };
+        if Masters::is_statement(frame) {
+            self.checkers.masters.spoke(&name, speaks_for, now, frame)?;
+        }
+        if let ServerFrame::Answer {
+            session,
+            number,
+            answer,
+        } = frame
+        {
+            let key = (*session, *number);
+            self.checkers
+                .once
+                .answered(&self.checkers.history, key, answer)?;
+        }
+        let Some(running) = &mut self.hosts[place].running else {
+            return Ok(());
+        };
+        let Some(stream) = running.streams.get_mut(stream) else {
+            return Ok(());
+        };
+        if let Some(epoch) = speaks_for {
+            self.checkers
+                .condemned
+                .observe(epoch, &stream.attached, frame)?;
+        }
+        match frame {
+            ServerFrame::Attached { session, .. } | ServerFrame::Opened { session, .. } => {
+                stream.attached.push(*session);
             }
-            let Output::Frame { stream, frame } = output else {
-                continue;
-            };
-            if Masters::is_statement(frame) {
-                self.checkers.masters.spoke(&name, speaks_for, now, frame)?;
-            }
-            if let ServerFrame::Answer {
-                session,
-                number,
-                answer,
-            } = frame
-            {
-                let key = (*session, *number);
-                self.checkers
-                    .once
-                    .answered(&self.checkers.history, key, answer)?;
-            }
-            let Some(running) = &mut self.hosts[place].running else {
-                continue;
-            };
-            let Some(stream) = running.streams.get_mut(stream) else {
-                continue;
-            };
-            if let Some(epoch) = speaks_for {
-                self.checkers
-                    .condemned
-                    .observe(epoch, &stream.attached, frame)?;
-            }
-            match frame {
-                ServerFrame::Attached { session, .. } | ServerFrame::Opened { session, .. } => {
-                    stream.attached.push(*session);
+            ServerFrame::Detached { session, condemned } => {
+                stream.attached.retain(|attached| attached != session);
+                if let Some(epoch) = speaks_for.filter(|_| *condemned) {
+                    self.checkers.condemned.proposed(epoch, *session);
                 }
-                ServerFrame::Detached { session, condemned } => {
-                    stream.attached.retain(|attached| attached != session);
-                    if let Some(epoch) = speaks_for.filter(|_| *condemned) {
-                        self.checkers.condemned.proposed(epoch, *session);
-                    }
-                }
-                ServerFrame::Ended { session, .. } => {
-                    stream.attached.retain(|attached| attached != session);
-                }
-                // Another reign: whoever was attached has to ask again.
-                ServerFrame::Welcome(_) => stream.attached.clear(),
-                _ => {}
             }
+            ServerFrame::Ended { session, .. } => {
+                stream.attached.retain(|attached| attached != session);
+            }
+            // Another reign: whoever was attached has to ask again.
+            ServerFrame::Welcome(_) => stream.attached.clear(),
+            _ => {}
         }
         Ok(())
     }

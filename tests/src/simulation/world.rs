@@ -16,7 +16,7 @@ use super::random::Random;
 use super::tally::Tally;
 use crate::checkers::{
     Calls, Condemned, Epochs, Exclusion, History, Locks, Masters, Nodes, Once, Order, Tokens,
-    Truth, Verdict, Violation,
+    Truth, Verdict, Violation, Witness,
 };
 use cotter_cell::{Cell, Genesis, Voter};
 use cotter_replica::StreamId;
@@ -157,6 +157,7 @@ pub(super) struct Checkers {
     pub(super) exclusion: Exclusion,
     pub(super) truth: Truth,
     pub(super) calls: Calls,
+    pub(super) witness: Witness,
 }
 
 /// One run.
@@ -177,6 +178,8 @@ pub(super) struct World {
     /// Past this point nothing fails any more.
     pub(super) healed: bool,
     pub(super) trace: bool,
+    /// Nothing is judged but linearizability, at the end.
+    alone: bool,
     fingerprint: u64,
     events: u64,
 }
@@ -216,6 +219,7 @@ impl World {
             exclusion: Exclusion::default(),
             truth: Truth::default(),
             calls: Calls::default(),
+            witness: Witness::default(),
         };
         let hosts = (0..profile.replicas)
             .map(|place| Host::new(place, &genesis, &profile, &mut random))
@@ -241,6 +245,7 @@ impl World {
             tally: Tally::default(),
             healed: false,
             trace,
+            alone: choices.linearizability_alone,
             fingerprint: 0xcbf2_9ce4_8422_2325,
             events: 0,
             profile,
@@ -508,6 +513,27 @@ impl World {
             self.fingerprint = (self.fingerprint ^ word).wrapping_mul(0x0100_0000_01b3);
             self.fingerprint ^= self.fingerprint >> 29;
         }
+    }
+
+    /// Passes on what a checker says, unless only linearizability is to be judged. What the run
+    /// itself cannot go on without (agreement) is never passed through here.
+    pub(super) fn judged(&self, verdict: Verdict) -> Verdict {
+        if self.alone { Ok(()) } else { verdict }
+    }
+
+    /// Tells whether only linearizability is to be judged.
+    pub(super) fn alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Searches what the clients were told so far (`checkers::linearizability`).
+    pub(super) fn check_linearizability(&mut self) -> Verdict {
+        let searched = self.checkers.witness.check(self.now())?;
+        self.tally.linearized += searched.passed;
+        self.tally.unknown += searched.unknown;
+        self.tally.searched += searched.operations;
+        self.tally.set_aside += searched.aside;
+        Ok(())
     }
 
     /// Returns the replica's name in traces.
