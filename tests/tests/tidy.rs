@@ -1,5 +1,6 @@
 //! The habits of this code base, as far as a machine can see them.
 
+use cotter_types::mutation::Mutation;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -211,6 +212,31 @@ fn collect_manifests(folder: &Path, found: &mut Vec<PathBuf>) {
             collect_manifests(&path, found);
         } else if path.file_name().is_some_and(|name| name == "Cargo.toml") {
             found.push(path);
+        }
+    }
+}
+
+#[test]
+fn each_test_named_for_a_class_of_bugs_exists() {
+    let read = |path: &PathBuf| fs::read_to_string(path).expect("a source file");
+    let texts: Vec<String> = all_sources().iter().map(read).collect();
+    let scripts = root().join("server/cell/tests/scripts");
+    let planted: Vec<String> = Mutation::ALL.iter().map(|bug| format!("{bug:?}")).collect();
+    let exists = |name: &str| {
+        let function = format!("fn {name}(");
+        planted.iter().any(|bug| bug == name)
+            || scripts.join(format!("{name}.txt")).exists()
+            || texts.iter().any(|text| text.contains(&function))
+    };
+    let page = fs::read_to_string(root().join("docs/TESTING.md")).expect("the page on tests");
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| B"))
+        .collect();
+    assert_eq!(rows.len(), 22, "a row for each class");
+    for row in rows {
+        for name in row.split('`').skip(1).step_by(2) {
+            assert!(exists(name), "docs/TESTING.md names {name}: {row}");
         }
     }
 }
