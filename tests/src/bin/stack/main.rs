@@ -9,6 +9,8 @@ mod record;
 mod run;
 
 use clap::Parser;
+#[cfg(feature = "mutations")]
+use cotter_types::mutation::Mutation;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::ops::Range;
@@ -40,6 +42,17 @@ struct Arguments {
     /// Run each seed twice and compare the two traces; only with --seeds.
     #[arg(long, conflicts_with = "seed")]
     twice: bool,
+    /// Plant this bug, which must make a seed fail.
+    #[cfg(feature = "mutations")]
+    #[arg(long, value_name = "NAME", value_parser = bug)]
+    mutation: Option<Mutation>,
+}
+
+#[cfg(feature = "mutations")]
+fn bug(name: &str) -> Result<Mutation, String> {
+    let mut all = Mutation::ALL.into_iter();
+    all.find(|bug| format!("{bug:?}") == name)
+        .ok_or_else(|| "there is no such planted bug".to_owned())
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -79,6 +92,9 @@ fn one(seed: u64, arguments: &Arguments) -> ExitCode {
         }
     };
     mad_turmoil::rand::set_rng(StdRng::seed_from_u64(seed));
+    // Everything runs on this thread, so that the bug is everywhere.
+    #[cfg(feature = "mutations")]
+    cotter_types::mutation::plant(arguments.mutation);
     let clocks = mad_turmoil::time::SimClocksGuard::init();
     let ended = run::run(seed, directory.path(), arguments.calm, arguments.trace);
     drop(clocks);
@@ -142,6 +158,10 @@ fn process(seed: u64, arguments: &Arguments) -> (bool, String) {
         command.arg("--seed").arg(seed.to_string());
         if arguments.calm {
             command.arg("--calm");
+        }
+        #[cfg(feature = "mutations")]
+        if let Some(bug) = arguments.mutation {
+            command.arg("--mutation").arg(format!("{bug:?}"));
         }
         command.output()
     };
