@@ -395,7 +395,8 @@ impl Log {
         }
         let instance = |node: &Option<Node>| node.as_ref().map(|it| it.instance);
         let went = old.is_some() && instance(&old) != instance(&new);
-        let created = |at: &&Path| old.is_none() && at.is_within(path);
+        // An acquire makes the node that it needs, also where the same entry has deleted it before.
+        let created = |at: &&Path| (old.is_none() || went) && at.is_within(path);
         let implicit = (went && mortal) || contents.acquires.iter().any(created);
         let explained = direct
             .iter()
