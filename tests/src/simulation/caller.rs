@@ -7,9 +7,10 @@
 
 use super::clock::Clock;
 use super::host::random_rate;
+use super::judgement::Checkers;
 use super::network::{ConnectionKey, Machine, Parcel};
 use super::random::Random;
-use super::world::{Checkers, Event, Purpose, World};
+use super::world::{Event, Purpose, World};
 use crate::checkers::{Belief, Verdict};
 use cotter_replica::Input;
 use cotter_types::limits::CLOCK_DRIFT_PER_MILLE;
@@ -433,6 +434,6 @@ impl World {
                 Some(caller) => callers[caller].believes_in(now).is_some(),
             }
         });
-        self.judged(verdict)
+        self.checkers.judged(verdict)
     }
 }

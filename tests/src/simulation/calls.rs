@@ -4,9 +4,10 @@
 //! session never ends without a word about what was asked of it.
 
 use super::guest::Process;
+use super::judgement::Checkers;
 use super::network::Parcel;
 use super::program::Deed;
-use super::world::{Checkers, Event, World};
+use super::world::{Event, World};
 use crate::checkers::{Belief, Verdict, Violation};
 use cotter_session::{Call, CallId, Input, Outcome, Patience, State};
 use cotter_types::{Moment, Mutation, Path, Query, Response};
@@ -14,7 +15,6 @@ use cotter_types::{Moment, Mutation, Path, Query, Response};
 impl World {
     pub(super) fn completed(&mut self, place: usize, id: CallId, outcome: &Outcome) -> Verdict {
         let now = self.now();
-        let alone = self.alone();
         let guest = &mut self.guests[place];
         let Some(process) = &mut guest.process else {
             return Ok(());
@@ -55,14 +55,15 @@ impl World {
             let recorded = self.checkers.history.outcome(key.0, key.1);
             let right = asked.as_ref() == self.checkers.once.mutation(key)
                 && recorded.is_some_and(|recorded| recorded.result.as_ref() == Ok(response));
-            if !right && !matches!(call, Call::Close) && !alone {
-                return Err(Violation::new(
+            if !right && !matches!(call, Call::Close) {
+                let violation = Violation::new(
                     "session",
                     format!(
                         "client {place} is told that {call:?} came to {outcome:?}; the cell says \
                          {recorded:?}"
                     ),
-                ));
+                );
+                self.checkers.judged(Err(violation))?;
             }
             if let (Call::Acquire(acquire), Response::Acquired { sequencer, .. }) =
                 (&call, response)
@@ -80,7 +81,8 @@ impl World {
             (session, &call, outcome)
         {
             let Checkers { once, history, .. } = &self.checkers;
-            self.judged(once.refused(history, session, asked, refusal))?;
+            self.checkers
+                .judged(once.refused(history, session, asked, refusal))?;
         }
         match (&call, outcome, session) {
             (Call::Query(query), Outcome::Found(response), _) => {

@@ -2,11 +2,12 @@
 
 use super::clock::Clock;
 use super::host::random_rate;
+use super::judgement::Checkers;
 use super::network::{ConnectionKey, Machine, Parcel};
 use super::profile::Profile;
 use super::program::Program;
 use super::random::Random;
-use super::world::{Checkers, Event, World};
+use super::world::{Event, World};
 use crate::checkers::{Floor, Verdict, Violation};
 use cotter_session::{Call, CallId, ConnectionId, Input, Output, Session, SessionConfig, State};
 use cotter_types::{Answer, ClientFrame, Nonce, Query, ServerFrame, SessionId, SessionMetadata};
@@ -272,7 +273,6 @@ impl World {
     /// Gives a client's session an input, or keeps it while the client stands still.
     pub(super) fn guest_input(&mut self, place: usize, life: u32, input: Input) -> Verdict {
         let now = self.now();
-        let alone = self.alone();
         let guest = &mut self.guests[place];
         let Some(process) = guest.process.as_mut().filter(|_| guest.life == life) else {
             return Ok(());
@@ -292,17 +292,13 @@ impl World {
                 } if !matches!(answer, Answer::Unavailable(_)) => {
                     let Checkers { order, history, .. } = &mut self.checkers;
                     let verdict = order.received(history, *session, *number);
-                    if !alone {
-                        verdict?;
-                    }
+                    self.checkers.judged(verdict)?;
                 }
                 ServerFrame::QueryAnswer { id, answer } => {
                     if let Some((floor, query)) = process.queries.remove(&(connection, *id)) {
                         let Checkers { order, history, .. } = &mut self.checkers;
                         let verdict = order.query_received(history, floor, &query, answer);
-                        if !alone {
-                            verdict?;
-                        }
+                        self.checkers.judged(verdict)?;
                     }
                 }
                 _ => {}
@@ -435,7 +431,6 @@ impl World {
     }
 
     fn guest_sends(&mut self, place: usize, frame: ClientFrame) -> Verdict {
-        let alone = self.alone();
         let Some(process) = &mut self.guests[place].process else {
             return Ok(());
         };
@@ -451,9 +446,7 @@ impl World {
                 ..
             } => {
                 let verdict = self.checkers.once.sent((*session, *number), mutation);
-                if !alone {
-                    verdict?;
-                }
+                self.checkers.judged(verdict)?;
                 self.checkers.order.sent(*session, *number);
             }
             ClientFrame::Query { id, query } => {

@@ -19,6 +19,7 @@ mod faults;
 mod guest;
 mod host;
 mod invention;
+mod judgement;
 mod knowledge;
 mod links;
 mod network;

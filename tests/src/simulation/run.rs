@@ -46,9 +46,10 @@ pub fn run(seed: u64, choices: Choices, trace: bool) -> Report {
     catch_panics();
     let mut tally = Tally::default();
     let mut fingerprint = 0;
+    SIMULATING.set(true);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(seed, choices, trace)?;
-        let mut verdict = phases(&mut world);
+        let mut verdict = safety(&mut world).and_then(|()| liveness(&mut world));
         if verdict.is_ok() || choices.linearizability_alone {
             verdict = world.check_linearizability();
         }
@@ -56,6 +57,7 @@ pub fn run(seed: u64, choices: Choices, trace: bool) -> Report {
         fingerprint = world.fingerprint();
         verdict
     }));
+    SIMULATING.set(false);
     let violation = match result {
         Ok(Ok(())) => None,
         Ok(Err(violation)) => Some(violation),
@@ -90,13 +92,6 @@ fn catch_panics() {
             }
         }));
     });
-}
-
-fn phases(world: &mut World) -> Verdict {
-    SIMULATING.set(true);
-    let verdict = safety(world).and_then(|()| liveness(world));
-    SIMULATING.set(false);
-    verdict
 }
 
 fn safety(world: &mut World) -> Verdict {

@@ -5,7 +5,8 @@
 //! reach anybody unchecked.
 
 use super::caller::Caller;
-use super::world::{Checkers, World};
+use super::judgement::Checkers;
+use super::world::World;
 use crate::checkers::{Masters, Step, Verdict, Violation};
 use cotter_cell::{Batch, Command, Entry};
 use cotter_replica::{CallId, Output};
@@ -24,7 +25,7 @@ impl World {
             } = &mut self.checkers;
             witness.observe(step, history, now);
             let verdict = self.observe_step(step);
-            self.judged(verdict)?;
+            self.checkers.judged(verdict)?;
         }
         Ok(())
     }
@@ -101,7 +102,7 @@ impl World {
             self.observe(&steps)?;
         }
         let digests = self.checkers.history.check_digest(&name, applied, digest);
-        self.judged(digests)
+        self.checkers.judged(digests)
     }
 
     pub(super) fn check_statements(
@@ -112,7 +113,7 @@ impl World {
     ) -> Verdict {
         for output in outbox {
             let verdict = self.check_statement(place, speaks_for, output);
-            self.judged(verdict)?;
+            self.checkers.judged(verdict)?;
         }
         Ok(())
     }

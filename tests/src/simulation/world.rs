@@ -9,15 +9,13 @@ use super::caller::Caller;
 use super::faults::Ending;
 use super::guest::Guest;
 use super::host::{Host, incarnation};
+use super::judgement::Checkers;
 use super::knowledge::Knowledge;
 use super::network::{Arrival, ConnectionKey, Machine, Network, Parcel};
 use super::profile::{Choices, Profile};
 use super::random::Random;
 use super::tally::Tally;
-use crate::checkers::{
-    Calls, Condemned, Epochs, Exclusion, History, Locks, Masters, Nodes, Once, Order, Tokens,
-    Truth, Verdict, Violation, Witness,
-};
+use crate::checkers::{Verdict, Violation};
 use cotter_cell::{Cell, Genesis, Voter};
 use cotter_replica::StreamId;
 use cotter_session::ConnectionId;
@@ -143,23 +141,6 @@ pub(super) struct Pair {
     pub(super) dialling: bool,
 }
 
-/// The checkers of one run.
-pub(super) struct Checkers {
-    pub(super) history: History,
-    pub(super) once: Once,
-    pub(super) nodes: Nodes,
-    pub(super) order: Order,
-    pub(super) tokens: Tokens,
-    pub(super) epochs: Epochs,
-    pub(super) locks: Locks,
-    pub(super) masters: Masters,
-    pub(super) condemned: Condemned,
-    pub(super) exclusion: Exclusion,
-    pub(super) truth: Truth,
-    pub(super) calls: Calls,
-    pub(super) witness: Witness,
-}
-
 /// One run.
 pub(super) struct World {
     pub(super) profile: Profile,
@@ -178,8 +159,6 @@ pub(super) struct World {
     /// Past this point nothing fails any more.
     pub(super) healed: bool,
     pub(super) trace: bool,
-    /// Nothing is judged but linearizability, at the end.
-    alone: bool,
     fingerprint: u64,
     events: u64,
 }
@@ -206,21 +185,7 @@ impl World {
                 .collect(),
         };
         let network = Network::new(machines, profile.replicas, random.fork());
-        let checkers = Checkers {
-            history: History::new(&genesis),
-            once: Once::default(),
-            nodes: Nodes::default(),
-            order: Order::default(),
-            tokens: Tokens::new(genesis.token_floor),
-            epochs: Epochs::default(),
-            locks: Locks::default(),
-            masters: Masters::default(),
-            condemned: Condemned::default(),
-            exclusion: Exclusion::default(),
-            truth: Truth::default(),
-            calls: Calls::default(),
-            witness: Witness::default(),
-        };
+        let checkers = Checkers::new(&genesis, choices.linearizability_alone);
         let hosts = (0..profile.replicas)
             .map(|place| Host::new(place, &genesis, &profile, &mut random))
             .collect();
@@ -245,7 +210,6 @@ impl World {
             tally: Tally::default(),
             healed: false,
             trace,
-            alone: choices.linearizability_alone,
             fingerprint: 0xcbf2_9ce4_8422_2325,
             events: 0,
             profile,
@@ -513,17 +477,6 @@ impl World {
             self.fingerprint = (self.fingerprint ^ word).wrapping_mul(0x0100_0000_01b3);
             self.fingerprint ^= self.fingerprint >> 29;
         }
-    }
-
-    /// Passes on what a checker says, unless only linearizability is to be judged. What the run
-    /// itself cannot go on without (agreement) is never passed through here.
-    pub(super) fn judged(&self, verdict: Verdict) -> Verdict {
-        if self.alone { Ok(()) } else { verdict }
-    }
-
-    /// Tells whether only linearizability is to be judged.
-    pub(super) fn alone(&self) -> bool {
-        self.alone
     }
 
     /// Searches what the clients were told so far (`checkers::linearizability`).
