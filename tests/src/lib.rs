@@ -2,5 +2,6 @@
 
 pub mod checkers;
 pub mod cluster;
+pub mod command_line;
 pub mod simulation;
 pub mod stores;

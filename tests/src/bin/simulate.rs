@@ -1,8 +1,8 @@
 //! Runs the core simulation: one seed with a trace, or a range of seeds on all cores.
 
 use clap::Parser;
+use cotter_tests::command_line::{Seeds, planted_bug};
 use cotter_tests::simulation::{Campaign, Choices, Report, run};
-use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -11,20 +11,8 @@ use std::time::Instant;
 #[derive(Debug, Parser)]
 #[command(name = "simulate")]
 struct Arguments {
-    /// Run this seed.
-    #[arg(
-        long,
-        value_name = "N",
-        conflicts_with = "seeds",
-        required_unless_present = "seeds"
-    )]
-    seed: Option<u64>,
-    /// Run these seeds, the last one not included.
-    #[arg(long, value_name = "A..B", value_parser = range)]
-    seeds: Option<Range<u64>>,
-    /// Print what happens; only with --seed.
-    #[arg(long, conflicts_with = "seeds")]
-    trace: bool,
+    #[command(flatten)]
+    which: Seeds,
     /// Run each seed twice and compare the two runs.
     #[arg(long)]
     twice: bool,
@@ -45,16 +33,6 @@ struct Arguments {
     jobs: Option<usize>,
 }
 
-fn range(text: &str) -> Result<Range<u64>, String> {
-    let (first, last) = text.split_once("..").ok_or("expected A..B")?;
-    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
-    let range = number(first)?..number(last)?;
-    if range.is_empty() {
-        return Err("the range is empty".to_owned());
-    }
-    Ok(range)
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let choices = Choices {
@@ -68,7 +46,7 @@ fn main() -> ExitCode {
         linearizability_alone: arguments.linearizability_alone,
     };
     match campaign(&arguments, choices) {
-        Ok(campaign) => match arguments.seed {
+        Ok(campaign) => match arguments.which.seed {
             Some(seed) => one(seed, &arguments, &campaign),
             None => many(&arguments, &campaign),
         },
@@ -80,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn campaign(arguments: &Arguments, choices: Choices) -> Result<Campaign, String> {
-    let seeds = match (&arguments.seeds, arguments.seed) {
+    let seeds = match (&arguments.which.seeds, arguments.which.seed) {
         (Some(seeds), _) => seeds.clone(),
         (None, seed) => {
             let seed = seed.unwrap_or(0);
@@ -93,36 +71,17 @@ fn campaign(arguments: &Arguments, choices: Choices) -> Result<Campaign, String>
         campaign.jobs = jobs.max(1);
     }
     if let Some(name) = &arguments.mutation {
-        plant(&mut campaign, name)?;
+        let bug = planted_bug(name)?;
+        campaign.mutation = Some(bug);
+        campaign.stop_at_first = true;
     }
     Ok(campaign)
-}
-
-#[cfg(feature = "mutations")]
-fn plant(campaign: &mut Campaign, name: &str) -> Result<(), String> {
-    use cotter_types::mutation::Mutation;
-    let found = Mutation::ALL
-        .into_iter()
-        .find(|mutation| format!("{mutation:?}") == name);
-    campaign.mutation = Some(found.ok_or_else(|| {
-        let all: Vec<String> = Mutation::ALL.iter().map(|one| format!("{one:?}")).collect();
-        format!("there is no mutation {name}; there are {}", all.join(", "))
-    })?);
-    campaign.stop_at_first = true;
-    Ok(())
-}
-
-#[cfg(not(feature = "mutations"))]
-fn plant(_campaign: &mut Campaign, name: &str) -> Result<(), String> {
-    Err(format!(
-        "cannot plant {name}: build with --features mutations"
-    ))
 }
 
 fn one(seed: u64, arguments: &Arguments, campaign: &Campaign) -> ExitCode {
     #[cfg(feature = "mutations")]
     cotter_types::mutation::plant(campaign.mutation);
-    let report = run(seed, campaign.choices, arguments.trace);
+    let report = run(seed, campaign.choices, arguments.which.trace);
     println!("{}", report.tally);
     println!("fingerprint {:016x}", report.fingerprint);
     let same = !arguments.twice || repeats(&report, campaign.choices);

@@ -24,8 +24,7 @@ pub struct Campaign {
     pub choices: Choices,
     /// Threads; each runs whole seeds.
     pub jobs: usize,
-    /// A bug to plant in each run.
-    #[cfg(feature = "mutations")]
+    /// A bug to plant in each run; needs the feature `mutations`.
     pub mutation: Option<cotter_types::mutation::Mutation>,
     /// Stop at the first failure.
     pub stop_at_first: bool,
@@ -70,7 +69,6 @@ impl Campaign {
             seeds,
             choices: Choices::default(),
             jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            #[cfg(feature = "mutations")]
             mutation: None,
             stop_at_first: false,
         }

@@ -9,7 +9,7 @@ mod record;
 mod run;
 
 use clap::Parser;
-#[cfg(feature = "mutations")]
+use cotter_tests::command_line::{Seeds, planted_bug};
 use cotter_types::mutation::Mutation;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -22,52 +22,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Parser)]
 #[command(name = "stack")]
 struct Arguments {
-    /// Run this seed.
-    #[arg(
-        long,
-        value_name = "N",
-        conflicts_with = "seeds",
-        required_unless_present = "seeds"
-    )]
-    seed: Option<u64>,
-    /// Run these seeds, the last one not included, each in a process of its own.
-    #[arg(long, value_name = "A..B", value_parser = range)]
-    seeds: Option<Range<u64>>,
-    /// Print what happens; only with --seed.
-    #[arg(long, conflicts_with = "seeds")]
-    trace: bool,
+    #[command(flatten)]
+    which: Seeds,
     /// Inject no fault.
     #[arg(long)]
     calm: bool,
     /// Run each seed twice and compare the two traces; only with --seeds.
     #[arg(long, conflicts_with = "seed")]
     twice: bool,
-    /// Plant this bug, which must make a seed fail.
-    #[cfg(feature = "mutations")]
-    #[arg(long, value_name = "NAME", value_parser = bug)]
+    /// Plant a bug, which must make a seed fail; needs a build with the feature `mutations`.
+    #[arg(long, value_name = "NAME", value_parser = planted_bug)]
     mutation: Option<Mutation>,
-}
-
-#[cfg(feature = "mutations")]
-fn bug(name: &str) -> Result<Mutation, String> {
-    let mut all = Mutation::ALL.into_iter();
-    all.find(|bug| format!("{bug:?}") == name)
-        .ok_or_else(|| "there is no such planted bug".to_owned())
-}
-
-fn range(text: &str) -> Result<Range<u64>, String> {
-    let (first, last) = text.split_once("..").ok_or("expected A..B")?;
-    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
-    let range = number(first)?..number(last)?;
-    if range.is_empty() {
-        return Err("the range is empty".to_owned());
-    }
-    Ok(range)
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match (arguments.seed, &arguments.seeds) {
+    match (arguments.which.seed, &arguments.which.seeds) {
         (Some(seed), _) => one(seed, &arguments),
         (None, Some(seeds)) => many(seeds.clone(), &arguments),
         (None, None) => ExitCode::FAILURE,
@@ -96,7 +66,12 @@ fn one(seed: u64, arguments: &Arguments) -> ExitCode {
     #[cfg(feature = "mutations")]
     cotter_types::mutation::plant(arguments.mutation);
     let clocks = mad_turmoil::time::SimClocksGuard::init();
-    let ended = run::run(seed, directory.path(), arguments.calm, arguments.trace);
+    let ended = run::run(
+        seed,
+        directory.path(),
+        arguments.calm,
+        arguments.which.trace,
+    );
     drop(clocks);
     match ended {
         Ok(ended) => {
@@ -159,7 +134,6 @@ fn process(seed: u64, arguments: &Arguments) -> (bool, String) {
         if arguments.calm {
             command.arg("--calm");
         }
-        #[cfg(feature = "mutations")]
         if let Some(bug) = arguments.mutation {
             command.arg("--mutation").arg(format!("{bug:?}"));
         }
