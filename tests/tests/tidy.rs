@@ -161,48 +161,51 @@ fn nothing_is_left_for_later() {
 
 #[test]
 fn planted_bugs_can_only_be_planted_by_the_tests() {
-    for part in ["proto", "server", "client", "manual", "examples"] {
-        let mut manifests = Vec::new();
-        collect_manifests(&root().join(part), &mut manifests);
-        for manifest in manifests {
-            let text = fs::read_to_string(&manifest).expect("a manifest");
-            let parsed: toml::Table = text.parse().expect("valid TOML");
-            let default = parsed
-                .get("features")
-                .and_then(|features| features.get("default"))
-                .and_then(|default| default.as_array());
-            let plants = default.is_some_and(|names| {
-                names
-                    .iter()
-                    .any(|name| name.as_str().is_some_and(|name| name.contains("mutations")))
-            });
-            assert!(!plants, "{} plants bugs", manifest.display());
-            let asks = text.contains("features = [\"mutations\"]");
-            assert!(!asks, "{} asks for planted bugs", manifest.display());
-        }
+    for (manifest, text, parsed) in manifests_that_ship() {
+        let default = parsed
+            .get("features")
+            .and_then(|features| features.get("default"))
+            .and_then(|default| default.as_array());
+        let plants = default.is_some_and(|names| {
+            names
+                .iter()
+                .any(|name| name.as_str().is_some_and(|name| name.contains("mutations")))
+        });
+        assert!(!plants, "{} plants bugs", manifest.display());
+        let asks = text.contains("features = [\"mutations\"]");
+        assert!(!asks, "{} asks for planted bugs", manifest.display());
     }
 }
 
 #[test]
 fn only_the_tests_can_simulate_the_network_of_server_and_client() {
-    for part in ["proto", "server", "client", "manual", "examples"] {
-        let mut manifests = Vec::new();
-        collect_manifests(&root().join(part), &mut manifests);
-        for manifest in manifests {
-            let text = fs::read_to_string(&manifest).expect("a manifest");
-            let parsed: toml::Table = text.parse().expect("valid TOML");
-            let features = parsed.get("features").and_then(|all| all.as_table());
-            for (name, enabled) in features.into_iter().flatten() {
-                let names = enabled.as_array().into_iter().flatten();
-                let asked = names.filter_map(toml::Value::as_str);
-                let turns_on =
-                    name != "simulated" && asked.into_iter().any(|one| one.contains("simulated"));
-                assert!(!turns_on, "{}: {name} simulates", manifest.display());
-            }
-            let asks = text.contains("features = [\"simulated\"]");
-            assert!(!asks, "{} asks for a simulated network", manifest.display());
+    for (manifest, text, parsed) in manifests_that_ship() {
+        let features = parsed.get("features").and_then(|all| all.as_table());
+        for (name, enabled) in features.into_iter().flatten() {
+            let names = enabled.as_array().into_iter().flatten();
+            let asked = names.filter_map(toml::Value::as_str);
+            let turns_on =
+                name != "simulated" && asked.into_iter().any(|one| one.contains("simulated"));
+            assert!(!turns_on, "{}: {name} simulates", manifest.display());
         }
+        let asks = text.contains("features = [\"simulated\"]");
+        assert!(!asks, "{} asks for a simulated network", manifest.display());
     }
+}
+
+/// Reads the manifests of everything but the tests: where, as text, and taken apart.
+fn manifests_that_ship() -> Vec<(PathBuf, String, toml::Table)> {
+    let mut manifests = Vec::new();
+    for part in ["proto", "server", "client", "manual", "examples"] {
+        collect_manifests(&root().join(part), &mut manifests);
+    }
+    assert!(manifests.len() >= 10, "the walk has lost its way");
+    let read = |manifest: PathBuf| {
+        let text = fs::read_to_string(&manifest).expect("a manifest");
+        let parsed = text.parse().expect("valid TOML");
+        (manifest, text, parsed)
+    };
+    manifests.into_iter().map(read).collect()
 }
 
 fn collect_manifests(folder: &Path, found: &mut Vec<PathBuf>) {
