@@ -141,8 +141,8 @@ impl<L: ReplicaLog> Replica<L> {
         self.ask(peer, rest, now);
     }
 
+    /// Asks for the first piece.
     fn ask(&mut self, peer: ReplicaId, rest: bool, now: Moment) {
-        self.catch_up.asked = now;
         let message = if rest {
             PeerMessage::FetchRest {
                 chapter: self.cell.chapter().number,
@@ -154,7 +154,7 @@ impl<L: ReplicaLog> Replica<L> {
                 piece: 0,
             }
         };
-        self.say(peer, message);
+        self.request(peer, message, now);
     }
 
     /// Serves the rest of the chapter before this one, or begins to serve this one's start state.
@@ -283,12 +283,11 @@ impl<L: ReplicaLog> Replica<L> {
                 entries,
                 bytes,
             };
-            self.catch_up.asked = now;
             let message = PeerMessage::FetchRest {
                 chapter,
                 from: next,
             };
-            self.say(peer, message);
+            self.request(peer, message, now);
         }
     }
 
@@ -330,12 +329,11 @@ impl<L: ReplicaLog> Replica<L> {
             chapter,
             chunks,
         };
-        self.catch_up.asked = now;
         let message = PeerMessage::FetchState {
             chapter,
             piece: number + 1,
         };
-        self.say(peer, message);
+        self.request(peer, message, now);
     }
 
     /// Rebuilds a fetched state; it is used only if it is exactly what was sent.
@@ -356,6 +354,12 @@ impl<L: ReplicaLog> Replica<L> {
         let cell = Box::new(cell);
         self.hold(Output::WriteCheckpoint { cell: cell.clone() });
         self.catch_up.work = Work::Writing(cell);
+    }
+
+    /// Says what is to be answered, and notes when it was said.
+    fn request(&mut self, peer: ReplicaId, message: PeerMessage, now: Moment) {
+        self.catch_up.asked = now;
+        self.say(peer, message);
     }
 
     fn say(&mut self, to: ReplicaId, message: PeerMessage) {
