@@ -50,6 +50,7 @@ mod driver;
 mod error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod fencing;
+mod history;
 mod lock;
 mod net;
 mod nodes;
@@ -72,6 +73,7 @@ pub use clock::now;
 pub use error::{
     AcquireError, ChangeError, CloseError, ConnectError, Cut, Lost, QueryError, ReleaseError,
 };
+pub use history::HistoryError;
 pub use lock::{Guard, LockRequest};
 pub use nodes::{CreateRequest, Created, DeleteRequest, SetRequest};
 pub use observer::Observer;
@@ -82,7 +84,9 @@ pub use transaction::TransactionRequest;
 pub use cotter_session::{Trouble, Unreachable};
 pub use cotter_types::{
     CellId, CellStatus, ChangeOfHands, Compare, Condition, Contents, Create, CreateSequential,
-    Delete, Explanation, FencingToken, Instance, Lifetime, ListPage, LockMode, LockRow, Moment,
-    NodeOperation, NodeResult, NodeStat, Path, PathError, Refusal, RequestNumber, Revision,
-    Sequencer, SequencerError, SessionId, SessionView, Set, Transaction, Wait,
+    Delete, Doer, Explanation, FencingToken, HistoryCoverage, HistoryPage, HistoryPosition,
+    HistoryQuery, HistorySpan, Instance, Lifetime, ListPage, LockMode, LockRow, Moment,
+    NodeOperation, NodeResult, NodeStat, PastChange, PastEvent, Path, PathError, Refusal,
+    ReplicaId, RequestNumber, Revision, Sequencer, SequencerError, SessionId, SessionView, Set,
+    Transaction, Wait,
 };

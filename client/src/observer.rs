@@ -107,6 +107,11 @@ impl Observer {
         }
     }
 
+    /// Returns the addresses of all replicas that are known, the configured ones first.
+    pub(crate) async fn endpoints(&self) -> Vec<String> {
+        self.inner.lock().await.search.addresses()
+    }
+
     /// Asks one particular replica how it is, whether it is master or not.
     ///
     /// # Errors

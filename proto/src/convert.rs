@@ -4,6 +4,7 @@
 //! Encoding destructures its value without `..`, so that a new field must be thought about.
 
 mod attach;
+mod history;
 mod lock;
 mod locks;
 mod node;

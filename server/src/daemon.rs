@@ -6,6 +6,7 @@ use crate::birth::{BirthDesk, check_replica, directory_failure, random};
 use crate::config::{Config, MemberAddress};
 use crate::driver::{Owned, Owner, Standing};
 use crate::failure::Failure;
+use crate::history::{self, HistorySettings};
 use crate::link::{self, Identity, Links, PeerIdentity};
 use crate::listen;
 use crate::net::TcpListener;
@@ -46,6 +47,8 @@ pub struct ReplicaSpec {
     pub timing: Timing,
     /// When a chapter of the log is sealed.
     pub chapters: ChapterPolicy,
+    /// How much history is kept.
+    pub history: HistorySettings,
     /// Where clients come in.
     pub client_listener: TcpListener,
     /// Where peers come in.
@@ -86,7 +89,10 @@ impl RunningReplica {
             life: random("the name of this process")?,
             peers: peer_identities(&spec, &identity)?,
         });
+        let cell_id = identity.certificate.cell_id;
+        let (history, past) = history::start(&spec.data, cell_id, spec.id, spec.history);
         let owned = Owner {
+            history,
             directory,
             path: spec.data,
             config: replica_config(
@@ -114,7 +120,7 @@ impl RunningReplica {
                 // Dropping the sender means the same.
                 let _ = closed.await;
             };
-            if let Err(error) = serve(listener, clients, &cell, &readiness, closed).await {
+            if let Err(error) = serve(listener, clients, &cell, &readiness, past, closed).await {
                 tracing::error!(replica = id.0, %error, "clients cannot be served any more");
             }
         });
@@ -260,6 +266,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         members,
         timing: config.timing,
         chapters: config.chapters,
+        history: config.history,
         client_listener,
         peer_listener,
     })?;

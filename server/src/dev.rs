@@ -6,7 +6,9 @@
 //! Addresses change from run to run and are no part of what is kept.
 
 use crate::birth::{BirthDesk, birth_of_all_here};
-use crate::config::{DevArguments, MemberAddress, chapter_policy, listen_address};
+use crate::config::{
+    DevArguments, MemberAddress, chapter_policy, history_settings, listen_address,
+};
 use crate::daemon::{ReplicaSpec, RunningReplica, StopSignals, listening, say, stop_all};
 use crate::failure::Failure;
 use crate::listen;
@@ -38,6 +40,10 @@ pub async fn dev(arguments: &DevArguments) -> Result<(), Failure> {
         arguments.chapter_bytes.as_deref(),
         arguments.chapter_age.as_deref(),
     )?;
+    let history = history_settings(
+        arguments.history_bytes.as_deref(),
+        arguments.history_days.as_deref(),
+    )?;
     let mut signals = StopSignals::new()?;
     let doors = bind_all(listen).await?;
     listen::warn_unless_loopback("--listen", listen);
@@ -67,6 +73,7 @@ pub async fn dev(arguments: &DevArguments) -> Result<(), Failure> {
             members: members.clone(),
             timing: Timing::default(),
             chapters,
+            history,
             client_listener: doors.client,
             peer_listener: doors.peer,
         })?);

@@ -15,6 +15,7 @@ use crate::api::door::{Arrival, Door, Inbox};
 use crate::api::streams::StreamTable;
 use crate::clock;
 use crate::failure::Failure;
+use crate::history::History;
 use crate::link::PeerSenders;
 use crate::storage::{ChapterLogs, DataDirectory, LogSettings, OpenError, OsFiles};
 use crate::telemetry;
@@ -52,6 +53,8 @@ pub struct Standing {
 /// Everything that the owner gets.
 #[derive(Debug)]
 pub struct Owner {
+    /// Where what happened goes. Before the directory, whose lock it must not outlive.
+    pub history: History,
     /// The data directory, locked.
     pub directory: DataDirectory<OsFiles>,
     /// Its path, for people to read.
@@ -281,6 +284,7 @@ impl Owner {
         self.measure(replica, taken, clock::now().since(before));
         self.let_out_all(replica, keeper);
         self.streams.hand_out(|| replica.backup(clock::now()));
+        self.history.watch();
         let stands = Standing {
             takes_part: true,
             is_master: replica.is_master(),
@@ -328,6 +332,7 @@ impl Owner {
             Output::CallAnswer { call, answer } => self.streams.answer(call, answer),
             Output::WriteCheckpoint { cell } => keeper.write(cell),
             Output::Discard { below } => keeper.discard(below),
+            Output::Past(past) => self.history.tell(past),
             Output::Log(happening) => telemetry::happened(self.config.id, &happening),
         }
     }

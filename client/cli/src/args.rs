@@ -3,6 +3,7 @@
 use crate::bench::args::BenchVerb;
 use crate::lock::schedule::OnLost;
 use crate::output::Format;
+use crate::since::Since;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use cotter_client::{CALL_TIMEOUT_DEFAULT, UNREACHABLE_AFTER_DEFAULT};
@@ -157,6 +158,9 @@ pub(crate) enum Verb {
         /// The lock
         path: Path,
     },
+    /// Tell what happened to a lock or a node, oldest first
+    #[command(after_help = HISTORY_HELP)]
+    History(HistoryArgs),
     /// List the locks that are held, waited for or delayed
     Locks {
         /// Only within this path
@@ -234,6 +238,17 @@ pub(crate) enum CellVerb {
     },
 }
 
+const HISTORY_HELP: &str = "\
+Told are the grants of a lock and why each hold ended, with who and with which token; and that nodes
+were created, set and deleted. It is what one replica remembers, the master if its history is on: for
+30 days and 128 MiB unless configured otherwise. The last line says which revisions that covers, and
+where there are gaps (with --output plain it goes to standard error). Times are those of the masters'
+wall clocks.
+
+Examples:
+  cotter history /ls/local/jobs/crawl --since 2h
+  cotter history -r /ls/local/jobs --since 2026-11-23 --output json";
+
 const BACKUP_HELP: &str = "\
 The backup holds everything that was acknowledged before the command was run, contents and names of
 clients included: keep it where only you can read it. cotterd inspect FILE says what is in it, and
@@ -289,6 +304,24 @@ pub(crate) struct LockArgs {
     /// The command and its arguments; without it, the lock is held until INT or TERM
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// Arguments of `cotter history`.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// The lock or node, which may be gone
+    pub(crate) path: Path,
+    /// Only since then: 90s, 15m, 2h or 3d ago, or a time in UTC, as in 2026-11-23 or "2026-11-23
+    /// 18:28"; without it, all that is kept
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Since>,
+    /// Of everything below it too
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Only the newest so many events (1 to 1000000)
+    #[arg(short = 'n', long, value_name = "EVENTS", default_value = "1000",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) limit: u32,
 }
 
 /// Arguments of `cotter put`.

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod output;
 pub mod script;
 pub mod script_json;
+mod since;
 mod verbs;
 
 use args::{Cli, Common, KeeperCli, TrampolineCli, Verb};
@@ -92,6 +93,7 @@ async fn dispatch(verb: &Verb, common: &Common) -> Result<u8, Failure> {
     match verb {
         Verb::Lock(arguments) => return lock::verb::run(arguments, common).await,
         Verb::Explain { path } => verbs::locks::explain(path, common).await?,
+        Verb::History(arguments) => verbs::history::run(arguments, common).await?,
         Verb::Locks { path } => verbs::locks::locks(path, common).await?,
         Verb::Sessions => verbs::locks::sessions(common).await?,
         Verb::Ls { path } => verbs::nodes::ls(path, common).await?,

@@ -103,6 +103,14 @@ impl MasterSearch {
         Some(address)
     }
 
+    /// Returns all addresses that are known, the configured ones first, none twice.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let learned = self.learned.iter();
+        let news = learned.filter(|address| !self.configured.contains(address));
+        self.configured.iter().chain(news).cloned().collect()
+    }
+
     /// Tells what to make of a replica at `address` that says `welcome`.
     pub fn welcome(&mut self, now: Moment, address: &str, welcome: &Welcome) -> Verdict {
         if self.cell.is_some_and(|cell| cell != welcome.cell_id) {

@@ -30,7 +30,7 @@ fn optional_mode_number(mode: Option<LockMode>) -> i32 {
 }
 
 /// Reads a fencing token.
-fn token(value: u64, field: &'static str) -> Result<FencingToken, WireError> {
+pub(super) fn token(value: u64, field: &'static str) -> Result<FencingToken, WireError> {
     if value >= TOKEN_LIMIT {
         let problem = WireProblem::Malformed("a token must be below 2^53");
         return Err(wrong(field, problem));
@@ -59,7 +59,7 @@ impl From<HandEnd> for v1::HandEnd {
 }
 
 /// Reads why a hold ended.
-fn hand_end(value: i32, field: &'static str) -> Result<HandEnd, WireError> {
+pub(super) fn hand_end(value: i32, field: &'static str) -> Result<HandEnd, WireError> {
     match v1::HandEnd::try_from(value) {
         Ok(v1::HandEnd::Released) => Ok(HandEnd::Released),
         Ok(v1::HandEnd::Cancelled) => Ok(HandEnd::Cancelled),

@@ -7,6 +7,7 @@
 
 mod call;
 mod frame;
+mod history;
 mod id;
 pub mod limits;
 mod lock;
@@ -25,6 +26,10 @@ pub use call::{
     Call, CallAnswer, CallIdError, CallResponse, LeasedAcquire, LockId, NodeChange, RequestId,
 };
 pub use frame::{Answer, ClientFrame, Notice, ServerFrame, Welcome};
+pub use history::{
+    Doer, HistoryCoverage, HistoryPage, HistoryPosition, HistoryQuery, HistorySpan, PastChange,
+    PastEvent,
+};
 pub use id::{
     CellId, Epoch, FencingToken, Instance, Nonce, ReplicaId, RequestNumber, Revision, SessionId,
 };

@@ -97,6 +97,17 @@ pub const CHANGES_OF_HANDS_MAX: usize = 16;
 /// Holders or waiters that one `explain` lists; the counts are always whole.
 pub const EXPLAIN_ROWS_MAX: usize = 100;
 
+/// Most events in one page of the history.
+pub const HISTORY_PAGE_MAX: u32 = 1_000;
+/// Events in a page when the caller does not say.
+pub const HISTORY_PAGE_DEFAULT: u32 = 200;
+/// Most events that a replica looks at for one page of the history.
+pub const HISTORY_SCANNED_MAX: usize = 20_000;
+/// Most spans without a gap that the history of a replica remembers; the oldest goes first.
+pub const HISTORY_SPANS_MAX: usize = 64;
+/// Most events on their way from a replica into its history.
+pub const HISTORY_QUEUED_MAX: usize = 65_536;
+
 /// Largest frame of the `Attach` stream and largest peer message, in bytes.
 pub const FRAME_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// Most client streams on one replica.
@@ -134,3 +145,5 @@ const _: () = assert!(
 const _: () = assert!(SEQUENCE_MAX == 10_u64.pow(SEQUENCE_DIGITS as u32) - 1);
 const _: () = assert!(SEQUENCE_DIGITS < NAME_BYTES_MAX);
 const _: () = assert!(LIST_PAGE_DEFAULT <= LIST_PAGE_MAX);
+const _: () = assert!(HISTORY_PAGE_DEFAULT <= HISTORY_PAGE_MAX);
+const _: () = assert!(HISTORY_PAGE_MAX as usize * 2 * PATH_BYTES_MAX < FRAME_BYTES_MAX);

@@ -16,7 +16,7 @@ use crate::state::{Chapter, DeadlineKind};
 use crate::{Batch, Cell, Command, Entry, Voter};
 use cotter_types::limits::REPLICAS_MAX;
 use cotter_types::mutation::{self, Mutation as Bug};
-use cotter_types::{EndReason, Epoch, Path, ReplicaId, SessionId};
+use cotter_types::{Doer, EndReason, Epoch, PastChange, PastEvent, Path, ReplicaId, SessionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -164,6 +164,8 @@ pub(crate) struct Application<'a> {
     pub(crate) fruitless: Vec<SessionId>,
     /// Who creates nodes where no session does.
     pub(crate) creator: Option<Arc<str>>,
+    /// The session whose command is applied.
+    pub(crate) acting: Option<SessionId>,
 }
 
 /// Everything that a step can change, as it was before.
@@ -171,6 +173,7 @@ pub(crate) struct Savepoint {
     cell: Cell,
     touched: Footprint,
     effects: usize,
+    past: usize,
 }
 
 impl<'a> Application<'a> {
@@ -185,6 +188,7 @@ impl<'a> Application<'a> {
             disturbed: BTreeMap::new(),
             fruitless: Vec::new(),
             creator: None,
+            acting: None,
         }
     }
 
@@ -194,6 +198,43 @@ impl<'a> Application<'a> {
             "invariant I-CELL-5: a lock was left unsettled"
         );
         self.applied
+    }
+
+    /// Records for the history what happened to a path.
+    pub(crate) fn note(&mut self, path: &Path, who: Doer, what: PastChange) {
+        let past = &mut self.applied.past;
+        past.push(PastEvent {
+            path: path.clone(),
+            revision: self.cell.header.revision,
+            index: u32::try_from(past.len()).unwrap_or(u32::MAX),
+            wall_ms: self.wall_ms,
+            who,
+            what,
+        });
+    }
+
+    /// Returns who a session is, for the history.
+    pub(crate) fn doer(&self, session: SessionId) -> Doer {
+        let row = self.cell.session(session);
+        let metadata = row.map(|row| row.metadata.clone()).unwrap_or_default();
+        Doer {
+            session: Some(session),
+            name: metadata.name,
+            host: metadata.host,
+            pid: metadata.pid,
+        }
+    }
+
+    /// Returns whose command is applied, for the history.
+    pub(crate) fn acting_doer(&self) -> Doer {
+        match (&self.creator, self.acting) {
+            (Some(principal), _) => Doer {
+                name: principal.to_string(),
+                ..Doer::default()
+            },
+            (None, Some(session)) => self.doer(session),
+            (None, None) => Doer::default(),
+        }
     }
 
     /// Records that something happened.
@@ -217,6 +258,7 @@ impl<'a> Application<'a> {
             cell: self.cell.clone(),
             touched: std::mem::take(&mut self.applied.touched),
             effects: self.applied.effects.len(),
+            past: self.applied.past.len(),
         }
     }
 
@@ -225,6 +267,7 @@ impl<'a> Application<'a> {
         *self.cell = before.cell;
         self.applied.touched = before.touched;
         self.applied.effects.truncate(before.effects);
+        self.applied.past.truncate(before.past);
         self.disturbed.clear();
     }
 
@@ -257,7 +300,11 @@ impl<'a> Application<'a> {
         }
         self.forget_old_calls();
         if fired {
-            self.cell.header.revision = self.cell.header.revision.next();
+            let revision = self.cell.header.revision.next();
+            self.cell.header.revision = revision;
+            for event in &mut self.applied.past {
+                event.revision = revision;
+            }
         }
     }
 
@@ -270,7 +317,11 @@ impl<'a> Application<'a> {
                 number,
                 acknowledged,
                 mutation,
-            } => self.mutate(*session, *number, acknowledged, mutation),
+            } => {
+                self.acting = Some(*session);
+                self.mutate(*session, *number, acknowledged, mutation);
+                self.acting = None;
+            }
             Command::Expire { session } => {
                 if self.cell.sessions.contains(session) {
                     self.end_session(*session, EndReason::Expired);

@@ -2,8 +2,8 @@
 
 use crate::Footprint;
 use cotter_types::{
-    EndReason, Epoch, LockId, Nonce, Notice, Path, Refusal, ReplicaId, RequestId, RequestNumber,
-    Response, SessionId,
+    EndReason, Epoch, LockId, Nonce, Notice, PastEvent, Path, Refusal, ReplicaId, RequestId,
+    RequestNumber, Response, SessionId,
 };
 
 /// What applying one entry did.
@@ -13,6 +13,8 @@ pub struct Applied {
     pub accepted: bool,
     /// What happened, in order.
     pub effects: Vec<Effect>,
+    /// What happened to which path, in order, for the history.
+    pub past: Vec<PastEvent>,
     /// What cacheable things it changed; always covered by the footprint computed before.
     pub touched: Footprint,
 }

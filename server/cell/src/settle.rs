@@ -12,8 +12,8 @@ use crate::footprint::Cacheable;
 use crate::state::{Deadline, DeadlineKind, Holder, Lock, Outcome, Waiter};
 use cotter_types::mutation::{self, Mutation as Bug};
 use cotter_types::{
-    CellTime, ChangeOfHands, FencingToken, HandEnd, Lifetime, LockMode, Path, Response, Sequencer,
-    limits,
+    CellTime, ChangeOfHands, Doer, FencingToken, HandEnd, Lifetime, LockMode, PastChange, Path,
+    Response, Sequencer, limits,
 };
 
 /// A lock as it was before the present step.
@@ -135,6 +135,13 @@ impl Application<'_> {
             .ledgers
             .update(&waiter.session, |ledger| ledger.holds += 1);
         let (token, lock_generation) = sequencer;
+        let waited_ms = now.since_ms(waiter.since);
+        let granted = PastChange::LockGranted {
+            mode: waiter.mode,
+            token,
+            waited_ms,
+        };
+        self.note(path, self.doer(waiter.session), granted);
         Response::Acquired {
             sequencer: Sequencer {
                 path: path.with_cell(self.cell.cell_name()),
@@ -143,7 +150,7 @@ impl Application<'_> {
                 instance: instance.expect("invariant I-CELL-6: a lock has a node"),
                 lock_generation,
             },
-            waited_ms: now.since_ms(waiter.since),
+            waited_ms,
         }
     }
 
@@ -262,6 +269,19 @@ impl Application<'_> {
             end,
         };
         let nth = lock.hands + 1;
+        let ended = PastChange::LockEnded {
+            mode,
+            token,
+            held_ms: change.until.since_ms(change.from),
+            end,
+        };
+        let who = Doer {
+            session: Some(change.session),
+            name: change.name.clone(),
+            host: change.host.clone(),
+            pid: change.pid,
+        };
+        self.note(path, who, ended);
         self.cell.locks.update(path, |lock| lock.hands = nth);
         self.cell.hands.insert((path.clone(), nth), change);
         if let Some(oldest) = nth.checked_sub(limits::CHANGES_OF_HANDS_MAX as u64) {
@@ -318,6 +338,7 @@ impl Application<'_> {
         let lock_is_free = self.cell.locks.get(path).is_none_or(Lock::is_free);
         if !kept && lock_is_free {
             self.remove_node(path);
+            self.note(path, Doer::default(), PastChange::NodeLapsed);
         }
     }
 

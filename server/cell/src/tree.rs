@@ -9,8 +9,8 @@ use crate::footprint::Cacheable;
 use crate::state::{Lock, Node};
 use cotter_types::mutation::{self, Mutation as Bug};
 use cotter_types::{
-    Contents, Create, CreateSequential, Delete, Instance, Lifetime, NodeStat, Path, Refusal,
-    Response, SessionId, Set, limits,
+    Contents, Create, CreateSequential, Delete, Instance, Lifetime, NodeStat, PastChange, Path,
+    Refusal, Response, SessionId, Set, limits,
 };
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -289,7 +289,13 @@ impl Application<'_> {
             } else {
                 (Contents::default(), Lifetime::Permanent)
             };
+            let bytes = contents.len() as u64;
             self.add_node(&at, contents, lifetime, Arc::clone(&creator));
+            let who = match self.creator {
+                Some(_) => self.acting_doer(),
+                None => self.doer(session),
+            };
+            self.note(&at, who, PastChange::NodeCreated { bytes });
         }
         Ok(())
     }
@@ -411,7 +417,13 @@ impl Application<'_> {
         self.touch(Cacheable::Contents(path.clone()));
         self.touch_stat(path);
         let node = self.cell.nodes.get(path).expect("it was found");
-        Ok(self.cell.stat_of(path, node))
+        let stat = self.cell.stat_of(path, node);
+        let written = PastChange::NodeSet {
+            content_generation: stat.content_generation,
+            bytes: new_bytes,
+        };
+        self.note(path, self.acting_doer(), written);
+        Ok(stat)
     }
 
     pub(crate) fn delete(&mut self, delete: &Delete) -> Result<Response, Refusal> {
@@ -451,6 +463,7 @@ impl Application<'_> {
         }
         for at in doomed.iter().rev() {
             self.remove_node(at);
+            self.note(at, self.acting_doer(), PastChange::NodeDeleted);
         }
         Ok(doomed.len() as u64)
     }

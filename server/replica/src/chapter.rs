@@ -8,6 +8,7 @@
 use crate::consensus::{Consensus, Seat};
 use crate::io::{ChapterKey, Fault, Happening, Output};
 use crate::log::{ChapterLog, Payload, ReplicaLog};
+use crate::past::PastQueue;
 use crate::replica::{Replica, ReplicaConfig, decode};
 use crate::shared_log::SharedLog;
 use cotter_cell::{Cell, Entry, Voter};
@@ -116,6 +117,7 @@ pub(crate) struct Recovered<C: ChapterLog> {
     pub(crate) cell: Cell,
     pub(crate) consensus: Consensus<C>,
     pub(crate) chapters: Chapters<C>,
+    pub(crate) past: PastQueue,
 }
 
 /// Goes through the logs, seal by seal, from the newest checkpoint on.
@@ -131,6 +133,7 @@ pub(crate) fn recover<L: ReplicaLog>(
     now: Moment,
 ) -> Result<Recovered<L::Chapter>, Fault> {
     let mut cell = start.unwrap_or_else(|| Cell::born(&config.genesis));
+    let mut past = PastQueue::default();
     let existing = logs.chapters();
     let floor = existing.last().copied().unwrap_or(0);
     let mut chapters = Chapters {
@@ -157,16 +160,18 @@ pub(crate) fn recover<L: ReplicaLog>(
                 cell,
                 consensus,
                 chapters,
+                past,
             });
         };
         chapters.start = cell.snapshot();
-        chapters.bytes = replay(&log, &mut cell)?;
+        chapters.bytes = replay(&log, &mut cell, &mut past)?;
         if cell.chapter().number == number && number < floor {
             let consensus = Consensus::absent(config.id);
             return Ok(Recovered {
                 cell,
                 consensus,
                 chapters,
+                past,
             });
         }
         if cell.chapter().number == number {
@@ -175,6 +180,7 @@ pub(crate) fn recover<L: ReplicaLog>(
                 cell,
                 consensus,
                 chapters,
+                past,
             });
         }
         chapters.previous = Some(Previous {
@@ -186,7 +192,11 @@ pub(crate) fn recover<L: ReplicaLog>(
 }
 
 /// Applies what a chapter's log knows to be decided, up to its seal; returns its bytes.
-fn replay<C: ChapterLog>(log: &SharedLog<C>, cell: &mut Cell) -> Result<u64, Fault> {
+fn replay<C: ChapterLog>(
+    log: &SharedLog<C>,
+    cell: &mut Cell,
+    past: &mut PastQueue,
+) -> Result<u64, Fault> {
     const CHUNK: usize = 1_024;
     let number = cell.chapter().number;
     let decided = log.decided();
@@ -196,7 +206,10 @@ fn replay<C: ChapterLog>(log: &SharedLog<C>, cell: &mut Cell) -> Result<u64, Fau
         let to = decided.min(from + CHUNK);
         for payload in log.entries(from, to)? {
             bytes += payload.as_bytes().len() as u64;
-            cell.apply(&decode(&payload, cell.applied())?);
+            let entry = decode(&payload, cell.applied())?;
+            let before = cell.revision();
+            let mut applied = cell.apply(&entry);
+            past.gather(&entry, &mut applied, (before, cell.revision()));
             if cell.chapter().number != number {
                 return Ok(bytes);
             }

@@ -8,6 +8,7 @@
 //! obey it.
 
 use crate::log::{LogFault, Payload};
+use crate::past::Past;
 use cotter_cell::{Cell, Chunk};
 use cotter_types::{Call, CallAnswer, ClientFrame, Epoch, ReplicaId, ServerFrame};
 use omnipaxos::messages::Message;
@@ -184,6 +185,8 @@ pub enum Output {
     },
     /// Something worth a line in the log.
     Log(Happening),
+    /// What happened in the cell, for the history. May be dropped: nothing rests on it.
+    Past(Box<Past>),
 }
 
 /// What people who run the cell want to read.

@@ -14,6 +14,7 @@ use crate::consensus::Consensus;
 use crate::io::{ChapterKey, Fault, Happening, Input, Output, PeerMessage, StreamId};
 use crate::log::{Payload, ReplicaLog};
 use crate::master::Master;
+use crate::past::PastQueue;
 use crate::streams::Streams;
 use crate::timing::Timing;
 use crate::watchdog::{Prod, Watchdog};
@@ -85,6 +86,8 @@ pub struct Replica<L: ReplicaLog> {
     proposed: bool,
     /// Produced in this turn, and held until its flush.
     held: Vec<Output>,
+    /// Applied, and on its way to the history.
+    pub(crate) past: PastQueue,
     /// Covered by a flush, and ready to leave.
     pub(crate) released: VecDeque<Output>,
 }
@@ -107,6 +110,7 @@ impl<L: ReplicaLog> Replica<L> {
             cell,
             consensus,
             mut chapters,
+            past,
         } = recovered;
         let members = config.members.iter().map(|member| member.id);
         let sequence = cell.mastership().sequence;
@@ -134,6 +138,7 @@ impl<L: ReplicaLog> Replica<L> {
             next_tick: now,
             proposed: false,
             held,
+            past,
             released: VecDeque::new(),
         })
     }
@@ -241,6 +246,7 @@ impl<L: ReplicaLog> Replica<L> {
         }
         let key = self.chapter_key();
         self.apply_decided(now)?;
+        self.let_past_out();
         // What was decided may have freed the way for more; it is proposed in the next turn, which
         // `next_wake` makes due at once.
         self.held.extend(

@@ -16,11 +16,14 @@
 //!
 //! This module must never repeat a call by itself, and never promise more of a lease than the cell did.
 
+use super::admission::admitted_path;
 use super::door::{Door, OwnerGone};
 use cotter_cell::Cell;
 use cotter_proto::status::{No, Unknown};
 use cotter_types::limits::CLOCK_DRIFT_PER_MILLE;
-use cotter_types::{Call, CallAnswer, CallResponse, Refusal, RequestId, Sequencer, Unavailable};
+use cotter_types::{
+    Call, CallAnswer, CallResponse, Path, Refusal, RequestId, Sequencer, Unavailable,
+};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,6 +55,14 @@ impl Edge {
     /// Asks for the whole state as the master may say it now.
     pub(super) async fn snapshot(&self) -> Result<Result<Cell, Unavailable>, OwnerGone> {
         self.door.snapshot().await
+    }
+
+    /// Returns a path as the cell knows it.
+    ///
+    /// # Errors
+    /// A refusal if it is of another cell.
+    pub(super) fn local(&self, path: &Path) -> Result<Path, Refusal> {
+        admitted_path(path, &self.cell)
     }
 
     /// Makes a call for `principal`, and waits for its answer until shortly before `deadline`.

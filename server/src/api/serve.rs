@@ -9,6 +9,7 @@ use super::door::Door;
 use super::edge::Edge;
 use super::http;
 use super::unary::Unary;
+use crate::history::HistoryReader;
 use crate::net::TcpListener;
 use cotter_proto::FILE_DESCRIPTOR_SET;
 use cotter_proto::v1::cotter_server::CotterServer;
@@ -64,7 +65,8 @@ impl Default for Readiness {
     }
 }
 
-/// Serves clients of the cell called `cell` until `shutdown` resolves. Streams that are open then end
+/// Serves clients of the cell called `cell` until `shutdown` resolves; `history` answers who asks what
+/// happened. Streams that are open then end
 /// when the owner closes them.
 ///
 /// # Errors
@@ -74,6 +76,7 @@ pub async fn serve(
     door: Door,
     cell: &str,
     readiness: &Readiness,
+    history: HistoryReader,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -87,7 +90,7 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1alpha()?;
     let edge = Edge::new(door.clone(), cell);
-    let unary = Unary::new(edge.clone());
+    let unary = Unary::new(edge.clone(), history);
     let attach = CotterServer::new(AttachService::new(door, cell))
         .max_decoding_message_size(FRAME_BYTES_MAX)
         .max_encoding_message_size(FRAME_BYTES_MAX);

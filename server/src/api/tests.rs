@@ -5,6 +5,7 @@ mod hostile;
 use super::door::{Inbox, door};
 use super::serve::{Readiness, serve};
 use super::streams::{OUTGOING_BYTES_MAX, StreamTable};
+use crate::history::HistoryReader;
 use cotter_proto::v1::cotter_client::CotterClient;
 use cotter_proto::v1::{self, ClientBatch, ServerBatch};
 use cotter_replica::{Input, StreamId};
@@ -120,9 +121,16 @@ impl Api {
         let readiness = Readiness::new();
         let ready = readiness.clone();
         tokio::spawn(async move {
-            serve(listener, door, "main", &ready, std::future::pending())
-                .await
-                .unwrap();
+            serve(
+                listener,
+                door,
+                "main",
+                &ready,
+                HistoryReader::off(),
+                std::future::pending(),
+            )
+            .await
+            .unwrap();
         });
         Self {
             address,

@@ -160,6 +160,7 @@ fn config(root: &Path, id: u64, ports: &[u16]) -> Config {
         },
         timing: Timing::default(),
         chapters: ChapterPolicy::default(),
+        history: crate::history::HistorySettings::default(),
     }
 }
 

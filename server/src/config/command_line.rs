@@ -84,6 +84,13 @@ pub struct DevArguments {
     /// h; without it, 1h
     #[arg(long, value_name = "TIME", env = "COTTERD_CHAPTER_AGE")]
     pub chapter_age: Option<String>,
+    /// Bytes of history that each replica keeps for cotter history
+    /// (65536 to 4294967296), or 0 for none; without it, 134217728
+    #[arg(long, value_name = "BYTES", env = "COTTERD_HISTORY_BYTES")]
+    pub history_bytes: Option<String>,
+    /// Days for which it is kept (1 to 3650); without it, 30
+    #[arg(long, value_name = "DAYS", env = "COTTERD_HISTORY_DAYS")]
+    pub history_days: Option<String>,
     /// How log lines look: text or json
     #[arg(
         long,
@@ -211,4 +218,11 @@ pub struct Settings {
     /// h; without it, 1h
     #[arg(long, value_name = "TIME", env = "COTTERD_CHAPTER_AGE")]
     pub chapter_age: Option<String>,
+    /// Replaces `history.bytes`: bytes of history that this replica keeps for cotter history
+    /// (65536 to 4294967296), or 0 for none; without it, 134217728
+    #[arg(long, value_name = "BYTES", env = "COTTERD_HISTORY_BYTES")]
+    pub history_bytes: Option<String>,
+    /// Replaces `history.days`: days for which it is kept (1 to 3650); without it, 30
+    #[arg(long, value_name = "DAYS", env = "COTTERD_HISTORY_DAYS")]
+    pub history_days: Option<String>,
 }

@@ -25,6 +25,8 @@ pub(super) struct File {
     pub(super) timing: TimingSection,
     #[serde(default)]
     pub(super) chapter: ChapterSection,
+    #[serde(default)]
+    pub(super) history: HistorySection,
 }
 
 /// Where to listen, and what address to tell others.
@@ -58,6 +60,14 @@ pub(super) struct TimingSection {
 pub(super) struct ChapterSection {
     pub(super) bytes: Option<u64>,
     pub(super) age: Option<String>,
+}
+
+/// How much history is kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistorySection {
+    pub(super) bytes: Option<u64>,
+    pub(super) days: Option<u64>,
 }
 
 /// Reads the file at `path`.

@@ -7,6 +7,7 @@
 mod chapter;
 mod command_line;
 mod file;
+mod history;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +16,10 @@ pub use command_line::{
     Command, CommandLine, DevArguments, InitArguments, InspectArguments, InspectOutput,
     ManArguments, RunArguments, Settings,
 };
+pub use history::history_settings;
 
 use crate::failure::Failure;
+use crate::history::HistorySettings;
 use cotter_replica::{ChapterPolicy, Timing};
 use cotter_types::ReplicaId;
 use cotter_types::limits::{NAME_BYTES_MAX, REPLICAS_MAX};
@@ -87,6 +90,8 @@ pub struct Config {
     pub timing: Timing,
     /// When a chapter of the log is sealed.
     pub chapters: ChapterPolicy,
+    /// How much history is kept.
+    pub history: HistorySettings,
 }
 
 impl Config {
@@ -165,6 +170,11 @@ impl Config {
                 &file.chapter,
                 settings.chapter_bytes.as_deref(),
                 settings.chapter_age.as_deref(),
+            )?,
+            history: history::settings(
+                &file.history,
+                settings.history_bytes.as_deref(),
+                settings.history_days.as_deref(),
             )?,
         })
     }

@@ -5,6 +5,7 @@ use cotter_replica::{ChapterPolicy, Timing};
 use cotter_server::birth::{BirthDesk, birth_of_all_here};
 use cotter_server::config::MemberAddress;
 use cotter_server::daemon::{ReplicaSpec, RunningReplica};
+use cotter_server::history::HistorySettings;
 use cotter_types::ReplicaId;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +57,7 @@ impl Cell {
                 members,
                 timing: Timing::default(),
                 chapters: ChapterPolicy::default(),
+                history: HistorySettings::default(),
                 client_listener: client,
                 peer_listener: peer,
             };

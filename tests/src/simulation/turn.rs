@@ -211,6 +211,8 @@ impl World {
             }
             Output::WriteCheckpoint { cell } => self.write_checkpoint(place, cell),
             Output::Discard { below } => self.discard(place, below),
+            // The history is no part of what is simulated.
+            Output::Past(_) => {}
             Output::Log(happening) => {
                 self.tally.happened(&happening);
                 self.note(|| format!("replica {}: {happening:?}", place + 1));

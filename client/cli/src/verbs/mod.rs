@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod cell;
+pub(crate) mod history;
 pub(crate) mod locks;
 pub(crate) mod nodes;
 pub(crate) mod tree;

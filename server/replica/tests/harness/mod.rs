@@ -262,6 +262,7 @@ impl Cluster {
                 let twice = self.answers.insert((from, call), answer);
                 assert_eq!(twice, None, "a call is answered once");
             }
+            Output::Past(_) => {}
             Output::Log(happening) => self.happenings.push((from, happening)),
             Output::WriteCheckpoint { cell } => {
                 let seat = self.seats.get_mut(&from).expect("known");

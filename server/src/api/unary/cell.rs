@@ -55,4 +55,15 @@ impl Cell for Unary {
         count("grpc", "Cell/Backup", format!("{code:?}"), begin.elapsed());
         answer.map(Response::new)
     }
+
+    async fn history(
+        &self,
+        request: Request<v1::HistoryRequest>,
+    ) -> Result<Response<v1::HistoryResponse>, Status> {
+        let begin = Instant::now();
+        let answer = self.tell_history(request.into_inner()).await;
+        let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
+        count("grpc", "Cell/History", format!("{code:?}"), begin.elapsed());
+        answer.map(Response::new)
+    }
 }

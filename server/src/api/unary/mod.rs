@@ -10,12 +10,14 @@
 mod backup;
 mod cell;
 mod deadline;
+mod history;
 mod locks;
 mod nodes;
 #[cfg(test)]
 mod tests;
 
 use super::edge::{Edge, count, principal};
+use crate::history::HistoryReader;
 use cotter_proto::status::{No, status};
 use cotter_proto::v1::cell_server::CellServer;
 use cotter_proto::v1::locks_server::LocksServer;
@@ -40,13 +42,15 @@ pub(super) struct Unary {
     edge: Edge,
     /// Places for backups.
     backups: Arc<Semaphore>,
+    history: HistoryReader,
 }
 
 impl Unary {
-    /// Serves by way of `edge`.
-    pub(super) fn new(edge: Edge) -> Self {
+    /// Serves by way of `edge`, and tells of the past what `history` does.
+    pub(super) fn new(edge: Edge, history: HistoryReader) -> Self {
         Self {
             edge,
+            history,
             backups: Arc::new(Semaphore::new(backup::BACKUPS_MAX)),
         }
     }

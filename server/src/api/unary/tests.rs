@@ -2,6 +2,7 @@
 
 use crate::api::door::door;
 use crate::api::serve::{Readiness, serve};
+use crate::history::HistoryReader;
 use cotter_proto::status::{No, Unknown, reason};
 use cotter_proto::v1;
 use cotter_proto::v1::cell_client::CellClient;
@@ -71,9 +72,16 @@ impl Api {
         });
         tokio::spawn(async move {
             let ready = Readiness::new();
-            serve(listener, door, "main", &ready, std::future::pending())
-                .await
-                .unwrap();
+            serve(
+                listener,
+                door,
+                "main",
+                &ready,
+                HistoryReader::off(),
+                std::future::pending(),
+            )
+            .await
+            .unwrap();
         });
         let endpoint = Channel::from_shared(address).unwrap();
         let channel = in_time(endpoint.connect()).await.unwrap();

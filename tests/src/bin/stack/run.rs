@@ -11,6 +11,7 @@ use cotter_replica::{ChapterPolicy, Timing};
 use cotter_server::birth::{BirthDesk, birth_of_all_here};
 use cotter_server::config::MemberAddress;
 use cotter_server::daemon::{ReplicaSpec, RunningReplica};
+use cotter_server::history::HistorySettings;
 use cotter_server::net::TcpListener;
 use cotter_types::ReplicaId;
 use std::cell::{Cell, RefCell};
@@ -183,6 +184,7 @@ async fn serve(
             entries_max: 400,
             ..ChapterPolicy::default()
         },
+        history: HistorySettings::default(),
         client_listener: TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7_400)).await?,
         peer_listener: TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7_401)).await?,
     };
