@@ -21,7 +21,7 @@ use std::{fs, io};
 /// Between two flushes. What is lost by a crash in between is told again from the log.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// How far the thread stands back behind others, as `nice` counts.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 19;
 /// Most old events that are removed at each flush for their age alone.
 const AGED_REMOVED_MAX: u64 = 20_000;
 /// Old events that may go for each new one, when there are too many.
