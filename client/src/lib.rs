@@ -42,6 +42,7 @@
 //!
 //! An [`Observer`] only looks, and needs no session. What can be looked at is in [`Reads`].
 
+mod administration;
 mod backup;
 mod builder;
 mod client;
@@ -63,6 +64,7 @@ mod transaction;
 #[cfg(test)]
 mod tests;
 
+pub use administration::AdministrationError;
 pub use backup::{Backup, BackupError, BackupSummary};
 pub use builder::{
     CALL_TIMEOUT_DEFAULT, ClientBuilder, DEFAULT_ENDPOINT, ENDPOINTS_VARIABLE,
@@ -83,10 +85,10 @@ pub use transaction::TransactionRequest;
 
 pub use cotter_session::{Trouble, Unreachable};
 pub use cotter_types::{
-    CellId, CellStatus, ChangeOfHands, Compare, Condition, Contents, Create, CreateSequential,
-    Delete, Doer, Explanation, FencingToken, HistoryCoverage, HistoryPage, HistoryPosition,
-    HistoryQuery, HistorySpan, Instance, Lifetime, ListPage, LockMode, LockRow, Moment,
-    NodeOperation, NodeResult, NodeStat, PastChange, PastEvent, Path, PathError, Refusal,
-    ReplicaId, RequestNumber, Revision, Sequencer, SequencerError, SessionId, SessionView, Set,
-    Transaction, Wait,
+    Administered, Administration, CellId, CellStatus, ChangeOfHands, Compare, Condition, Contents,
+    Create, CreateSequential, Delete, Doer, Explanation, FencingToken, HistoryCoverage,
+    HistoryPage, HistoryPosition, HistoryQuery, HistorySpan, Instance, Lifetime, ListPage,
+    LockMode, LockRow, MemberStatus, Moment, NodeOperation, NodeResult, NodeStat, PastChange,
+    PastEvent, Path, PathError, Refusal, ReplicaId, RequestNumber, Revision, Sequencer,
+    SequencerError, SessionId, SessionView, Set, Transaction, Wait,
 };

@@ -3,6 +3,7 @@
 //!
 //! Encoding destructures its value without `..`, so that a new field must be thought about.
 
+mod administration;
 mod attach;
 mod history;
 mod lock;

@@ -107,6 +107,7 @@ pub fn code(no: &No) -> Code {
             | Refusal::NoSession { .. }
             | Refusal::LockEnded { .. }
             | Refusal::StaleSequencer { .. }
+            | Refusal::NotAdministered { .. }
             | Refusal::Acknowledged { .. } => Code::FailedPrecondition,
             Refusal::WaitTimeout { .. } => Code::DeadlineExceeded,
             Refusal::Cancelled => Code::Cancelled,

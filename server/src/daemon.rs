@@ -2,19 +2,18 @@
 
 use crate::api::door::{Door, door};
 use crate::api::{Readiness, serve};
-use crate::birth::{BirthDesk, check_replica, directory_failure, random};
+use crate::birth::{BirthDesk, check_replica, directory_failure, join, random};
 use crate::config::{Config, MemberAddress};
 use crate::driver::{Owned, Owner, Standing};
 use crate::failure::Failure;
 use crate::history::{self, HistorySettings};
-use crate::link::{self, Identity, Links, PeerIdentity};
+use crate::link::{self, Identity, Links};
 use crate::listen;
 use crate::net::TcpListener;
 use crate::storage::{CellState, DataDirectory};
 use cotter_cell::{Genesis, Voter};
 use cotter_replica::{ChapterPolicy, FEATURE_LEVEL_MAX, Input, Member, ReplicaConfig, Timing};
 use cotter_types::ReplicaId;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,6 +27,9 @@ use tokio::task::JoinSet;
 const RETIRE_WAIT: Duration = Duration::from_secs(1);
 /// Time for the last messages to leave, after that.
 const LAST_WORDS_WAIT: Duration = Duration::from_millis(20);
+
+/// Longest time for a replica whose data directory is empty to find a member that runs.
+const REJOIN_WAIT: Duration = Duration::from_secs(60);
 
 /// Longest time for clients to take what was said to them last.
 const FAREWELL_WAIT: Duration = Duration::from_millis(200);
@@ -49,6 +51,8 @@ pub struct ReplicaSpec {
     pub chapters: ChapterPolicy,
     /// How much history is kept.
     pub history: HistorySettings,
+    /// Whether it asks for the vote of its id back when that belongs to a disk that is gone.
+    pub take_back: bool,
     /// Where clients come in.
     pub client_listener: TcpListener,
     /// Where peers come in.
@@ -81,28 +85,38 @@ impl RunningReplica {
         let (door, inbox, streams) = door();
         let readiness = Readiness::new();
         let desk = BirthDesk::of_running(&identity, &spec.data, &spec.members);
-        let (peers, prepared) = link::prepare(Identity {
+        let members = all_members(&spec.members, &identity);
+        let own = members.iter().find(|member| member.id == spec.id);
+        let own = own.ok_or_else(|| Failure::software("a replica has no row of its own"))?;
+        let links = Identity {
             cell_id: identity.certificate.cell_id,
             replica: spec.id,
             incarnation: identity.incarnation,
             boot,
             life: random("the name of this process")?,
-            peers: peer_identities(&spec, &identity)?,
-        });
+            client_address: own.client_address.clone(),
+            peer_address: own.peer_address.clone(),
+        };
+        let (peers, prepared) = link::prepare(links, door.clone());
         let cell_id = identity.certificate.cell_id;
         let (history, past) = history::start(&spec.data, cell_id, spec.id, spec.history);
         let owned = Owner {
             history,
             directory,
             path: spec.data,
-            config: replica_config(
-                spec.id,
-                &spec.members,
-                spec.timing,
+            config: ReplicaConfig {
+                id: spec.id,
+                members,
                 boot,
-                &identity,
-                spec.chapters,
-            ),
+                incarnation: identity.incarnation,
+                joined: identity.state == CellState::Joined,
+                take_back: spec.take_back,
+                timing: spec.timing,
+                chapters: spec.chapters,
+                genesis: genesis(&identity),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                feature_level_max: FEATURE_LEVEL_MAX,
+            },
             inbox,
             streams,
             readiness: readiness.clone(),
@@ -110,7 +124,7 @@ impl RunningReplica {
             door: door.clone(),
         }
         .start()?;
-        let links = prepared.start(spec.peer_listener, door.clone(), Arc::new(desk));
+        let links = prepared.start(spec.peer_listener, Arc::new(desk));
         let (close_api, closed) = oneshot::channel();
         let mut api = JoinSet::new();
         let (id, cell, listener) = (spec.id, spec.cell, spec.client_listener);
@@ -251,6 +265,10 @@ impl StopSignals {
 pub async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
     // Said before a port is bound, because it is the more useful of two complaints.
+    if config.rejoin && is_absent(&config.data) {
+        let cell = join(&config, REJOIN_WAIT).await?;
+        tracing::warn!(replica = config.replica.0, %cell, "the data directory was empty: joined anew");
+    }
     look_before_binding(&config.data)?;
     let client_listener = listen::bind("client.listen", config.client_listen).await?;
     let peer_listener = listen::bind("peer.listen", config.peer_listen).await?;
@@ -267,6 +285,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         timing: config.timing,
         chapters: config.chapters,
         history: config.history,
+        take_back: config.rejoin,
         client_listener,
         peer_listener,
     })?;
@@ -296,12 +315,20 @@ fn look_before_binding(data: &Path) -> Result<(), Failure> {
     let missing = matches!(data.try_exists(), Ok(false));
     if missing {
         return Err(Failure::config(format!(
-            "the data directory {} does not exist: run cotterd init on all members first; a replica \
-             that lost its directory must not vote",
+            "the data directory {} does not exist: run cotterd init on all members first. A replica \
+             that lost its directory must not vote: it comes back with cotterd join",
             data.display()
         )));
     }
     Ok(())
+}
+
+/// Tells whether there is no data directory, or nothing in it.
+fn is_absent(data: &Path) -> bool {
+    match std::fs::read_dir(data) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
 }
 
 fn check_born(spec: &ReplicaSpec, identity: &crate::storage::Identity) -> Result<(), Failure> {
@@ -312,79 +339,44 @@ fn check_born(spec: &ReplicaSpec, identity: &crate::storage::Identity) -> Result
             spec.data.display()
         )));
     }
-    let born: Vec<ReplicaId> = identity.certificate.members.iter().map(|m| m.id).collect();
-    let configured: Vec<ReplicaId> = spec.members.iter().map(|member| member.id).collect();
-    if born != configured {
-        return Err(Failure::config(format!(
-            "the cell was born with {} members, but the configuration names {}: members cannot be \
-             changed yet",
-            born.len(),
-            configured.len()
-        )));
-    }
     Ok(())
 }
 
-fn peer_identities(
-    spec: &ReplicaSpec,
-    identity: &crate::storage::Identity,
-) -> Result<BTreeMap<ReplicaId, PeerIdentity>, Failure> {
-    spec.members
+/// Returns who may be a member: as the configuration says, and, where that says nothing, as the cell
+/// was born. Who has a vote is in the log.
+fn all_members(configured: &[MemberAddress], identity: &crate::storage::Identity) -> Vec<Member> {
+    let mut members: Vec<Member> = configured
         .iter()
-        .filter(|member| member.id != spec.id)
-        .map(|member| {
-            let named = identity
-                .certificate
-                .members
-                .iter()
-                .find(|named| named.id == member.id)
-                .ok_or_else(|| {
-                    Failure::config(format!("the cell was born without a replica {}", member.id))
-                })?;
-            let peer = PeerIdentity {
-                incarnation: named.incarnation,
-                address: member.peer.clone(),
-            };
-            Ok((member.id, peer))
+        .map(|member| Member {
+            id: member.id,
+            client_address: member.client.clone(),
+            peer_address: member.peer.clone(),
         })
-        .collect()
+        .collect();
+    for born in &identity.certificate.members {
+        if members.iter().all(|member| member.id != born.id) {
+            members.push(Member {
+                id: born.id,
+                client_address: born.client_address.clone(),
+                peer_address: born.peer_address.clone(),
+            });
+        }
+    }
+    members.sort_by_key(|member| member.id);
+    members
 }
 
-fn replica_config(
-    id: ReplicaId,
-    members: &[MemberAddress],
-    timing: Timing,
-    boot: u64,
-    identity: &crate::storage::Identity,
-    chapters: ChapterPolicy,
-) -> ReplicaConfig {
-    let members = members.iter().map(|member| Member {
+/// Returns what the cell was born with.
+fn genesis(identity: &crate::storage::Identity) -> Genesis {
+    let certificate = &identity.certificate;
+    let voters = certificate.members.iter().map(|member| Voter {
         id: member.id,
-        client_address: member.client.clone(),
-        peer_address: member.peer.clone(),
+        incarnation: member.incarnation,
     });
-    ReplicaConfig {
-        id,
-        members: members.collect(),
-        boot,
-        timing,
-        genesis: Genesis {
-            cell_id: identity.certificate.cell_id,
-            cell: identity.certificate.cell_name.clone(),
-            token_floor: identity.certificate.token_floor.0,
-            voters: identity
-                .certificate
-                .members
-                .iter()
-                .map(|member| Voter {
-                    id: member.id,
-                    incarnation: member.incarnation,
-                })
-                .collect(),
-        },
-        incarnation: identity.incarnation,
-        chapters,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        feature_level_max: FEATURE_LEVEL_MAX,
+    Genesis {
+        cell_id: certificate.cell_id,
+        cell: certificate.cell_name.clone(),
+        token_floor: certificate.token_floor.0,
+        voters: voters.collect(),
     }
 }

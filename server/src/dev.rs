@@ -74,6 +74,7 @@ pub async fn dev(arguments: &DevArguments) -> Result<(), Failure> {
             timing: Timing::default(),
             chapters,
             history,
+            take_back: false,
             client_listener: doors.client,
             peer_listener: doors.peer,
         })?);

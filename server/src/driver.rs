@@ -16,7 +16,7 @@ use crate::api::streams::StreamTable;
 use crate::clock;
 use crate::failure::Failure;
 use crate::history::History;
-use crate::link::PeerSenders;
+use crate::link::Peers;
 use crate::storage::{ChapterLogs, DataDirectory, LogSettings, OpenError, OsFiles};
 use crate::telemetry;
 use crate::worker::Worker;
@@ -68,7 +68,7 @@ pub struct Owner {
     /// Where frames for clients go.
     pub streams: StreamTable,
     /// Where messages for peers go.
-    pub peers: PeerSenders,
+    pub peers: Peers,
     /// Where the keeper of checkpoints reports.
     pub door: Door,
 }
@@ -231,13 +231,14 @@ impl Owner {
     }
 
     /// Finds the logs; a replica that has neither a log nor a checkpoint has forgotten what it was born
-    /// with, and must not vote.
+    /// with, and must not vote. One that has joined was born with nothing.
     fn find_logs(&self, found: &keeper::Found) -> Result<ChapterLogs<OsFiles>, Failure> {
         let refused = |error: OpenError| crate::birth::log_failure(&self.path, &error);
         let logs = self.directory.logs(LogSettings::default());
         let logs = logs.map_err(|error| refused(error.into()))?;
         let chapters = logs.chapters();
-        if chapters.is_empty() && found.start.is_none() {
+        let may_be_empty = self.config.joined;
+        if chapters.is_empty() && found.start.is_none() && !may_be_empty {
             return Err(refused(OpenError::Missing(self.path.display().to_string())));
         }
         tracing::info!(
@@ -322,11 +323,8 @@ impl Owner {
 
     fn let_out(&mut self, output: Output, keeper: &Keeper) {
         match output {
-            Output::Peer { to, message } => {
-                if let Some(peer) = self.peers.get(&to) {
-                    peer.send(message);
-                }
-            }
+            Output::Peer { to, message } => self.peers.send(to, message),
+            Output::Peers { peers } => self.peers.link_with(&peers),
             Output::Frame { stream, frame } => self.streams.deliver(stream, frame),
             Output::CloseStream { stream } => self.streams.close(stream),
             Output::CallAnswer { call, answer } => self.streams.answer(call, answer),
@@ -349,13 +347,13 @@ impl Owner {
         metrics::gauge!("cotter_applied_entries", "replica" => label())
             .set(replica.cell().applied() as f64);
         metrics::histogram!("cotter_turn_inputs", "replica" => label()).record(taken as f64);
-        for (peer, queue) in &self.peers {
+        for (peer, waiting) in self.peers.waiting() {
             metrics::gauge!(
                 "cotter_peer_queue_messages",
                 "replica" => label(),
                 "peer" => peer.0.to_string()
             )
-            .set(queue.waiting() as f64);
+            .set(waiting as f64);
         }
     }
 }

@@ -51,8 +51,21 @@ fn obey(command: Command) -> Result<(), Failure> {
             );
             Ok(())
         }
-        Command::Run(arguments) => {
+        Command::Join(arguments) => {
+            let timeout = span_of_time("--timeout", &arguments.timeout)?;
             let config = Config::load(&arguments.settings)?;
+            let _telemetry = telemetry::start(config.log_format);
+            let cell = runtime()?.block_on(birth::join(&config, timeout))?;
+            println!(
+                "replica {} has joined the cell {} (id {cell}) and has no vote yet; start it with \
+                 cotterd run, then give it one with cotter cell add or replace",
+                config.replica, config.cell
+            );
+            Ok(())
+        }
+        Command::Run(arguments) => {
+            let mut config = Config::load(&arguments.settings)?;
+            config.rejoin |= arguments.rejoin;
             let _telemetry = telemetry::start(config.log_format);
             runtime()?.block_on(daemon::run(config))
         }

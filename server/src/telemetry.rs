@@ -162,6 +162,37 @@ pub fn happened(replica: ReplicaId, happening: &Happening) {
                 "the end of the chapter was missed, and fetched from a peer"
             );
         }
+        Happening::NoVote {
+            chapter,
+            voting_disk: Some(disk),
+        } => {
+            tracing::warn!(
+                replica,
+                chapter,
+                voting_disk = format_args!("{disk:016x}"),
+                "NO VOTE: the vote of this replica belongs to another disk; this one follows until \
+                 cotter cell replace gives it the vote"
+            );
+        }
+        Happening::NoVote {
+            chapter,
+            voting_disk: None,
+        } => {
+            tracing::warn!(
+                replica,
+                chapter,
+                "NO VOTE: this replica is no member of the cell; it follows until cotter cell add \
+                 makes it one"
+            );
+        }
+        Happening::MembersChange { members } => {
+            let members: Vec<u64> = members.iter().map(|id| id.0).collect();
+            tracing::info!(
+                replica,
+                ?members,
+                "the members change with the next chapter"
+            );
+        }
         Happening::StateRefused { chapter } => {
             tracing::warn!(
                 replica,

@@ -1,5 +1,9 @@
 //! What can be said on the command line.
 
+mod cell;
+
+pub(crate) use cell::CellVerb;
+
 use crate::bench::args::BenchVerb;
 use crate::lock::schedule::OnLost;
 use crate::output::Format;
@@ -222,22 +226,6 @@ pub(crate) enum Verb {
     },
 }
 
-/// What can be asked of the cell itself.
-#[derive(Debug, Subcommand)]
-pub(crate) enum CellVerb {
-    /// Show how the cell is, as the replica that answers sees it
-    Status,
-    /// List the replicas
-    Members,
-    /// Write the whole cell, as it is at one moment, into a file, while the cell goes on
-    #[command(after_help = BACKUP_HELP)]
-    Backup {
-        /// The file, which must not exist; it gets its name only when all of it is on the disk
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
-}
-
 const HISTORY_HELP: &str = "\
 Told are the grants of a lock and why each hold ended, with who and with which token; and that nodes
 were created, set and deleted. It is what one replica remembers, the master if its history is on: for
@@ -248,15 +236,6 @@ wall clocks.
 Examples:
   cotter history /ls/local/jobs/crawl --since 2h
   cotter history -r /ls/local/jobs --since 2026-11-23 --output json";
-
-const BACKUP_HELP: &str = "\
-The backup holds everything that was acknowledged before the command was run, contents and names of
-clients included: keep it where only you can read it. cotterd inspect FILE says what is in it, and
-whether it is whole.
-
-Exit status: that of cotter, or
-  69  the master was not found, makes other backups already, or stopped meanwhile; there is no file
-  74  the file is there already, or cannot be written";
 
 /// Arguments of `cotter lock`.
 #[derive(Debug, Args)]

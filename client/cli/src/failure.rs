@@ -4,7 +4,7 @@
 //! two of our own: for a lock that was lost, and, as other programs tell that a test came out false,
 //! for a transaction whose condition does not hold. This is the only place that chooses among them.
 
-use cotter_client::{AcquireError, ChangeError, ConnectError, QueryError};
+use cotter_client::{AcquireError, AdministrationError, ChangeError, ConnectError, QueryError};
 use cotter_types::Refusal;
 use std::fmt;
 use std::io;
@@ -84,9 +84,18 @@ pub fn refusal_status(refusal: &Refusal) -> u8 {
         | Refusal::LockEnded { .. }
         | Refusal::UnknownLock
         | Refusal::StaleSequencer { .. } => LOST,
-        Refusal::Limit { .. } => UNAVAILABLE,
+        Refusal::Limit { .. } | Refusal::NotAdministered { .. } => UNAVAILABLE,
         // These are this program's own doing.
         Refusal::Cancelled | Refusal::Acknowledged { .. } | Refusal::RequestIdReused => SOFTWARE,
+    }
+}
+
+impl From<AdministrationError> for Failure {
+    fn from(error: AdministrationError) -> Self {
+        match error {
+            AdministrationError::Query(error) => error.into(),
+            error => Self::new(UNAVAILABLE, error.to_string()),
+        }
     }
 }
 

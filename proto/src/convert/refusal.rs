@@ -80,6 +80,9 @@ impl From<Refusal> for v1::Refusal {
             Refusal::StaleSequencer { path, token } => {
                 w::Kind::StaleSequencer(w::StaleSequencer { path, token })
             }
+            Refusal::NotAdministered { why } => {
+                w::Kind::NotAdministered(w::NotAdministered { why })
+            }
         };
         Self {
             text,
@@ -160,6 +163,7 @@ impl TryFrom<v1::Refusal> for Refusal {
             w::Kind::StaleSequencer(w::StaleSequencer { path, token }) => {
                 Self::StaleSequencer { path, token }
             }
+            w::Kind::NotAdministered(w::NotAdministered { why }) => Self::NotAdministered { why },
         })
     }
 }

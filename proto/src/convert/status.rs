@@ -30,6 +30,8 @@ impl From<MemberStatus> for v1::MemberStatus {
             peer_address,
             connected,
             heard_ms_ago,
+            votes,
+            disk,
         } = member;
         Self {
             replica: replica.0,
@@ -37,6 +39,8 @@ impl From<MemberStatus> for v1::MemberStatus {
             peer_address,
             connected,
             heard_ms_ago,
+            votes,
+            disk,
         }
     }
 }
@@ -49,6 +53,8 @@ impl From<v1::MemberStatus> for MemberStatus {
             peer_address: message.peer_address,
             connected: message.connected,
             heard_ms_ago: message.heard_ms_ago,
+            votes: message.votes,
+            disk: message.disk,
         }
     }
 }

@@ -9,9 +9,9 @@
 //! again and is done once.
 
 use crate::{
-    Contents, Create, CreateSequential, Delete, Lifetime, LockMode, Mutation, Path, Query,
-    QueryResponse, Refusal, Response, Sequencer, SessionId, SessionMetadata, Set, Transaction,
-    Unavailable, Wait,
+    Administered, Administration, Contents, Create, CreateSequential, Delete, Lifetime, LockMode,
+    Mutation, Path, Query, QueryResponse, Refusal, Response, Sequencer, SessionId, SessionMetadata,
+    Set, Transaction, Unavailable, Wait,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -211,6 +211,9 @@ pub enum Call {
     },
     /// Looks. Answered by [`CallResponse::Found`].
     Query(Query),
+    /// Changes the cell itself. Answered by [`CallResponse::Administered`] once the change stands;
+    /// [`CallAnswer::Interrupted`] if the reign ended while it was under way.
+    Administer(Administration),
 }
 
 /// What a call achieved.
@@ -255,6 +258,8 @@ pub enum CallResponse {
     Changed(Response),
     /// What was asked for.
     Found(QueryResponse),
+    /// The cell is changed.
+    Administered(Administered),
 }
 
 /// An answer to a call.

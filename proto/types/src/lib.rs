@@ -5,6 +5,7 @@
 //!
 //! This crate must never do anything: no clock, no input, no output, no thread, no hash map.
 
+mod administration;
 mod call;
 mod frame;
 mod history;
@@ -22,6 +23,7 @@ mod time;
 mod transaction;
 mod transaction_json;
 
+pub use administration::{Administered, Administration};
 pub use call::{
     Call, CallAnswer, CallIdError, CallResponse, LeasedAcquire, LockId, NodeChange, RequestId,
 };

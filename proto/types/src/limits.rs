@@ -129,6 +129,9 @@ pub const TOKEN_LIMIT: u64 = 1 << 53;
 /// Largest cell: five replicas.
 pub const REPLICAS_MAX: usize = 5;
 
+/// Longest address of a member, as `host:port`, in bytes: a host name of 253 and a port.
+pub const ADDRESS_BYTES_MAX: usize = 260;
+
 const _: () = assert!(NAME_BYTES_MAX < PATH_BYTES_MAX);
 const _: () = assert!(UNREACHABLE_AFTER_MS_DEFAULT < LEASE_MS_DEFAULT);
 const _: () = assert!(LEASE_MS_MIN < LEASE_MS_DEFAULT && LEASE_MS_DEFAULT < LEASE_MS_MAX);

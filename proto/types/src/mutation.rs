@@ -65,11 +65,15 @@ pub enum Mutation {
     GateOpenEarly,
     /// Logs go when a chapter is sealed, before the checkpoint that replaces them is durable.
     LogDroppedEarly,
+    /// A replica that lost its disk votes as if it were the one that had it (I-MEMBER-1).
+    WipedReplicaVotes,
+    /// The members change though too few of those to be are heard (I-MEMBER-2).
+    SealUnheard,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::NoFlushBeforeSend,
         Self::MessagesTakenOncePerTurn,
         Self::AnswerBeforeApply,
@@ -99,6 +103,8 @@ impl Mutation {
         Self::FloorNotDurable,
         Self::GateOpenEarly,
         Self::LogDroppedEarly,
+        Self::WipedReplicaVotes,
+        Self::SealUnheard,
     ];
 }
 

@@ -196,6 +196,12 @@ pub enum Refusal {
         /// The sequencer's token.
         token: u64,
     },
+    /// The cell itself cannot be changed in this way, or not now.
+    #[error("{why}")]
+    NotAdministered {
+        /// Why, and what to do about it.
+        why: String,
+    },
 }
 
 /// Nothing was decided here; the same request may be sent again.

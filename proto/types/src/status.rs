@@ -35,6 +35,11 @@ pub struct MemberStatus {
     pub connected: bool,
     /// How long ago the answering replica heard from it, in milliseconds; nothing if never.
     pub heard_ms_ago: Option<u64>,
+    /// Whether it has a vote; one that has joined and has none waits for `cotter cell add` or
+    /// `replace`.
+    pub votes: bool,
+    /// Which disk it lives on: drawn at random when its data directory was made.
+    pub disk: u64,
 }
 
 /// How the cell is, as the answering replica sees it.

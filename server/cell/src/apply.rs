@@ -12,8 +12,8 @@ use crate::cell::FEATURE_LEVEL_MAX;
 use crate::effect::{Applied, Effect};
 use crate::footprint::{Cacheable, Footprint};
 use crate::settle::Disturbed;
-use crate::state::{Chapter, DeadlineKind};
-use crate::{Batch, Cell, Command, Entry, Voter};
+use crate::state::{Chapter, DeadlineKind, membership_is_sound};
+use crate::{Batch, Cell, Command, Entry, MemberAddress, Voter};
 use cotter_types::limits::REPLICAS_MAX;
 use cotter_types::mutation::{self, Mutation as Bug};
 use cotter_types::{Doer, EndReason, Epoch, PastChange, PastEvent, Path, ReplicaId, SessionId};
@@ -41,7 +41,8 @@ impl Cell {
                 epoch,
                 next_chapter,
                 voters,
-            } => self.apply_seal(*epoch, *next_chapter, voters),
+                addresses,
+            } => self.apply_seal(*epoch, *next_chapter, voters, addresses),
         }
     }
 
@@ -123,10 +124,16 @@ impl Cell {
 impl Cell {
     /// Ends the chapter. Refused are the seal of a master that is none any more, one for another
     /// chapter, and one that names nobody, too many, or somebody twice (I-CELL-18).
-    fn apply_seal(&mut self, epoch: Epoch, next_chapter: u64, voters: &[Voter]) -> Applied {
+    fn apply_seal(
+        &mut self,
+        epoch: Epoch,
+        next_chapter: u64,
+        voters: &[Voter],
+        addresses: &[MemberAddress],
+    ) -> Applied {
         let follows = next_chapter == self.header.chapter.number + 1;
-        let sound = (1..=REPLICAS_MAX).contains(&voters.len())
-            && voters.is_sorted_by(|one, other| one.id < other.id);
+        let sound =
+            (1..=REPLICAS_MAX).contains(&voters.len()) && membership_is_sound(voters, addresses);
         if !self.reigns(epoch) || !follows || !sound {
             return Applied::default();
         }
@@ -134,6 +141,7 @@ impl Cell {
             number: next_chapter,
             begins_at: self.header.applied,
             voters: voters.into(),
+            addresses: addresses.into(),
         };
         Applied::of(Effect::ChapterBegan {
             number: next_chapter,

@@ -91,6 +91,7 @@ impl Cell {
                 number: 1,
                 begins_at: 0,
                 voters: genesis.voters.clone().into(),
+                addresses: Arc::default(),
             },
             ..Header::default()
         };

@@ -44,7 +44,21 @@ pub enum Entry {
         next_chapter: u64,
         /// Who votes in the next chapter, in order of id.
         voters: Vec<Voter>,
+        /// Where those of them are reached that were not born with the cell, in order of id.
+        addresses: Vec<MemberAddress>,
     },
+}
+
+/// Where a replica that joined after the cell's birth is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberAddress {
+    /// The replica.
+    pub id: ReplicaId,
+    /// Where clients reach it, as `host:port`; at most
+    /// [`ADDRESS_BYTES_MAX`](cotter_types::limits::ADDRESS_BYTES_MAX) bytes.
+    pub client: String,
+    /// Where its peers reach it, likewise.
+    pub peer: String,
 }
 
 /// A replica that votes in a chapter of the log, on the disk that it votes from.

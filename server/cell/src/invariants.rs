@@ -22,7 +22,7 @@
 //! | I-CELL-15 | a ledger's ranges ascend above its floor and do not touch; no decided outcome is acknowledged |
 //! | I-CELL-16 | a node has an expiry exactly if it has a time to live; when that has passed, its lock is in use |
 //! | I-CELL-17 | a remembered call whose acquire lives names a living session, which has its request id as nonce and one outcome; what is not of a living session has a time to be forgotten; the bytes are right |
-//! | I-CELL-18 | the chapter has begun by the last applied entry; its voters are at most five, in order of id, none twice |
+//! | I-CELL-18 | the chapter has begun by the last applied entry; its voters are at most five, in order of id, none twice; only voters have addresses |
 //! | I-CELL-19 | while a restored cell is closed nobody holds a lock, and every lock that was used is delayed until then |
 
 use crate::cell::{Cell, FEATURE_LEVEL_MAX, Indexes, active_key};
@@ -30,7 +30,7 @@ use crate::expiry::ttl_deadline;
 use crate::lock::wait_deadline;
 use crate::memory::Remembered;
 use crate::settle::delay_deadline;
-use crate::state::{Lock, Outcome};
+use crate::state::{Lock, Outcome, membership_is_sound};
 use cotter_types::{Lifetime, LockMode, Path, RequestNumber, limits};
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
@@ -286,8 +286,7 @@ impl Cell {
         let header = &self.header;
         let chapter = &header.chapter;
         let sound = chapter.begins_at <= header.applied
-            && chapter.voters.len() <= limits::REPLICAS_MAX
-            && chapter.voters.is_sorted_by(|one, other| one.id < other.id);
+            && membership_is_sound(&chapter.voters, &chapter.addresses);
         ensure(sound, 18, || {
             format!("{chapter:?} at entry {}", header.applied)
         })?;

@@ -34,7 +34,7 @@ mod tree;
 
 pub use cell::{Cell, FEATURE_LEVEL_MAX};
 pub use checkpoint::{Chunk, Walk};
-pub use command::{Batch, Command, Entry, Genesis, Stamp, Voter};
+pub use command::{Batch, Command, Entry, Genesis, MemberAddress, Stamp, Voter};
 pub use effect::{Applied, Effect, Recorded, RememberedCall};
 pub use footprint::{Cacheable, Footprint};
 pub use rebuild::{ChunkDigest, ChunkSum, RebuildError};

@@ -133,6 +133,7 @@ impl Cell {
                 number: 1,
                 begins_at: 0,
                 voters: genesis.voters.clone().into(),
+                addresses: Arc::default(),
             },
             revision: Revision(revision.0.max(floor)),
             time,

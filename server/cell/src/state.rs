@@ -3,7 +3,8 @@
 //! These types go into digests and checkpoints: a field that is added changes both, so that belongs
 //! to a new feature level.
 
-use crate::command::Voter;
+use crate::command::{MemberAddress, Voter};
+use cotter_types::limits::{ADDRESS_BYTES_MAX, REPLICAS_MAX};
 use cotter_types::{
     Acquire, CellTime, Contents, Epoch, FencingToken, Instance, Lifetime, LockMode, Nonce, Path,
     Refusal, ReplicaId, RequestNumber, Response, Revision, SessionId, SessionMetadata,
@@ -36,6 +37,8 @@ pub struct Chapter {
     pub begins_at: u64,
     /// Who votes in it, in order of id; never changes within it.
     pub voters: Arc<[Voter]>,
+    /// Where those of them are reached that were not born with the cell, in order of id.
+    pub addresses: Arc<[MemberAddress]>,
 }
 
 impl Chapter {
@@ -46,6 +49,19 @@ impl Chapter {
         let bytes = postcard::to_stdvec(&self.voters).expect("voters are plain data");
         xxh3_64(&bytes)
     }
+}
+
+/// Tells whether voters and addresses are in order, nobody is named twice, and only voters have
+/// addresses, none of them too long (I-CELL-18).
+pub(crate) fn membership_is_sound(voters: &[Voter], addresses: &[MemberAddress]) -> bool {
+    let votes = |id| voters.iter().any(|voter| voter.id == id);
+    voters.len() <= REPLICAS_MAX
+        && voters.is_sorted_by(|one, other| one.id < other.id)
+        && addresses.is_sorted_by(|one, other| one.id < other.id)
+        && addresses.iter().all(|member| {
+            let longest = member.client.len().max(member.peer.len());
+            votes(member.id) && longest <= ADDRESS_BYTES_MAX
+        })
 }
 
 /// How much there is of everything that a limit bounds.

@@ -70,6 +70,7 @@ impl<L: ReplicaLog> Replica<L> {
                 } else if *replica != self.config.id {
                     self.superseded(*replica);
                 }
+                self.handed_over(*replica);
             }
             Entry::Renew { epoch, attempt } => {
                 let timing = self.config.timing;
@@ -80,6 +81,7 @@ impl<L: ReplicaLog> Replica<L> {
             Entry::Batch(batch) => self.answer_batch(batch, applied, now),
             Entry::Resign { .. } | Entry::Seal { .. } => {}
         }
+        self.change_stands();
         self.candidate.saw(self.cell.mastership().sequence, now);
         Ok(())
     }

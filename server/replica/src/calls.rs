@@ -125,6 +125,10 @@ impl<L: ReplicaLog> Replica<L> {
             }),
             Call::Renew { lock, extension_ms } => Some(self.renew(now, lock, extension_ms)),
             Call::Release { lock } => self.admit_release(now, id, lock),
+            Call::Administer(what) => {
+                self.administer(now, id, what);
+                None
+            }
             Call::Acquire {
                 request,
                 acquire,

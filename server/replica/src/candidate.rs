@@ -23,6 +23,8 @@ pub(crate) struct Candidate {
     /// The attempt on its way: which, and from before when its lease would count.
     pending: Option<(Attempt, Moment)>,
     retired: bool,
+    /// Another is to have the mastership, and gets until then.
+    yields_until: Moment,
 }
 
 impl Candidate {
@@ -35,6 +37,7 @@ impl Candidate {
             attempts: 0,
             pending: None,
             retired: false,
+            yields_until: Moment::default(),
         }
     }
 
@@ -51,6 +54,12 @@ impl Candidate {
     /// renewal was applied.
     pub(crate) fn start_anew(&mut self, sequence: u64, now: Moment) {
         self.seen = (sequence, now);
+        self.pending = None;
+    }
+
+    /// Leaves the mastership to another until then.
+    pub(crate) fn yields(&mut self, until: Moment) {
+        self.yields_until = until;
         self.pending = None;
     }
 
@@ -81,7 +90,7 @@ impl Candidate {
         let again = self.pending.map_or(Moment::default(), |(_, proposed)| {
             proposed.after(timing.rounds(4))
         });
-        Some(waited.max(again))
+        Some(waited.max(again).max(self.yields_until))
     }
 
     /// Begins an attempt and returns its name and the sequence it builds on.

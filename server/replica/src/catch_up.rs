@@ -122,9 +122,10 @@ impl<L: ReplicaLog> Replica<L> {
             return;
         };
         let timing = &self.config.timing;
-        let grace = match self.consensus.is_absent() {
-            true => timing.rounds(0),
-            false => timing.rounds(GRACE_ROUNDS),
+        // Nobody tells the end of a chapter to who has no vote in it.
+        let grace = match self.consensus.votes() {
+            false => timing.rounds(0),
+            true => timing.rounds(GRACE_ROUNDS),
         };
         let waiting = match self.catch_up.work {
             Work::Idle => false,
@@ -301,7 +302,9 @@ impl<L: ReplicaLog> Replica<L> {
         now: Moment,
     ) {
         let (chapter, number) = piece;
-        let usable = chapter > self.cell.chapter().number && chapter >= self.chapters.floor;
+        let own = self.cell.chapter().number;
+        let later = chapter > own || chapter == own && self.consensus.is_absent();
+        let usable = later && chapter >= self.chapters.floor;
         let mut chunks = match std::mem::take(&mut self.catch_up.work) {
             Work::State {
                 peer: asked,

@@ -8,6 +8,7 @@
 use crate::consensus::{Consensus, Seat};
 use crate::io::{ChapterKey, Fault, Happening, Output};
 use crate::log::{ChapterLog, Payload, ReplicaLog};
+use crate::membership::SealFor;
 use crate::past::PastQueue;
 use crate::replica::{Replica, ReplicaConfig, decode};
 use crate::shared_log::SharedLog;
@@ -84,7 +85,7 @@ impl<C> Chapters<C> {
 
     /// Tells whether the state that a chapter begins from needs no older log any more. That of the
     /// first one is in the certificate of birth.
-    fn start_is_durable(&self, chapter: u64) -> bool {
+    pub(crate) fn start_is_durable(&self, chapter: u64) -> bool {
         chapter == 1 || self.durable.contains(&chapter)
     }
 
@@ -227,11 +228,13 @@ fn seat(config: &ReplicaConfig, cell: &Cell) -> Seat {
         id: config.id,
         incarnation: config.incarnation,
     };
+    let forgetful = mutation::active(Mutation::WipedReplicaVotes)
+        && chapter.voters.iter().any(|voter| voter.id == own.id);
     Seat {
         own: config.id,
         chapter: chapter.number,
         voters: chapter.voters.iter().map(|voter| voter.id).collect(),
-        votes: chapter.voters.contains(&own),
+        votes: chapter.voters.contains(&own) || forgetful,
         priority: 0,
     }
 }
@@ -242,7 +245,7 @@ impl<L: ReplicaLog> Replica<L> {
         let chapter = self.cell.chapter();
         ChapterKey {
             chapter: chapter.number,
-            membership: self.membership,
+            membership: self.voters_hash,
         }
     }
 
@@ -258,8 +261,7 @@ impl<L: ReplicaLog> Replica<L> {
         let own = self.chapter_key();
         let any = mutation::active(Mutation::AnyChapterAccepted);
         if key == own || any {
-            self.watchdog.answered(from, now);
-            self.consensus.handle(from, message);
+            self.voter_said(from, message, now);
         } else if key.chapter < own.chapter {
             self.tell_behind(from, now);
         } else if key.chapter > own.chapter {
@@ -270,13 +272,28 @@ impl<L: ReplicaLog> Replica<L> {
         }
     }
 
+    /// Handles a message of this chapter, if it comes from a disk that votes in it (I-MEMBER-1).
+    fn voter_said(&mut self, from: ReplicaId, message: Message<Payload>, now: Moment) {
+        let incarnation = self.watchdog.peer(from).map(|peer| peer.incarnation);
+        let votes = incarnation.is_some_and(|incarnation| {
+            let voter = Voter {
+                id: from,
+                incarnation,
+            };
+            self.cell.chapter().voters.contains(&voter)
+        });
+        if votes || mutation::active(Mutation::WipedReplicaVotes) {
+            self.watchdog.answered(from, now);
+            self.consensus.handle(from, message);
+        }
+    }
+
     /// Handles what came of this chapter before it was begun here.
     pub(crate) fn handle_early(&mut self, now: Moment) {
         let own = self.chapter_key();
         for (from, key, message) in std::mem::take(&mut self.chapters.early) {
             if key == own {
-                self.watchdog.answered(from, now);
-                self.consensus.handle(from, message);
+                self.voter_said(from, message, now);
             } else if key.chapter == own.chapter + 1 {
                 self.chapters.keep_early(from, key, message);
             }
@@ -284,26 +301,37 @@ impl<L: ReplicaLog> Replica<L> {
         self.chapters.begun = false;
     }
 
-    /// Seals the chapter when it is time (I-CHAPTER-3). The seal is appended again with each renewal
-    /// until it is applied, since the last message of a burst may be lost; whatever follows an
-    /// accepted seal is void.
+    /// Seals the chapter when it is time, or when its members are to change (I-CHAPTER-3). The seal is
+    /// appended again with each renewal until it is applied, since the last message of a burst may be
+    /// lost; whatever follows an accepted seal is void.
     pub(crate) fn seal_if_due(&mut self, now: Moment, renewed: bool) {
-        let due = self.seal_is_due(now);
-        let chapter = self.cell.chapter();
-        let next_chapter = chapter.number + 1;
-        let voters = chapter.voters.to_vec();
-        let Some(master) = self.master.as_mut() else {
+        let next_chapter = self.cell.chapter().number + 1;
+        let Some(master) = &self.master else {
             return;
         };
-        let again = renewed && master.sealing == Some(next_chapter);
-        if again || (due && master.sealing.is_none()) {
+        if let Some(seal) = &master.seal {
+            if renewed && master.sealing == Some(next_chapter) {
+                let seal = seal.clone();
+                self.append(&seal);
+            }
+            return;
+        }
+        if master.sealing.is_some() {
+            return;
+        }
+        let mut wanted = None;
+        if self.consensus.leads() && self.hears_majority(now) {
+            wanted = self.seal_of_change(now);
+            let due = wanted.is_none() && self.seal_is_due(now);
+            wanted = wanted.or(due.then_some(SealFor::Room));
+        }
+        let Some(seal) = wanted.and_then(|wanted| self.seal_entry(wanted)) else {
+            return;
+        };
+        self.append(&seal);
+        if let Some(master) = self.master.as_mut() {
             master.sealing = Some(next_chapter);
-            let epoch = master.epoch;
-            self.append(&Entry::Seal {
-                epoch,
-                next_chapter,
-                voters,
-            });
+            master.seal = Some(seal);
         }
     }
 
@@ -314,9 +342,7 @@ impl<L: ReplicaLog> Replica<L> {
         let full = self.chapters.bytes >= policy.bytes_max
             || entries >= policy.entries_max
             || now.since(self.chapters.since) >= policy.age_max && entries > 0;
-        full && self.consensus.leads()
-            && self.hears_majority(now)
-            && self.chapters.start_is_durable(chapter.number)
+        full && self.chapters.start_is_durable(chapter.number)
     }
 
     /// Begins the chapter that the state stands in now, at the end of a turn that has applied a seal
@@ -372,13 +398,14 @@ impl<L: ReplicaLog> Replica<L> {
         };
         self.watchdog.begin_chapter(&seat.voters, now);
         self.consensus = Consensus::new(seat, SharedLog::new(log))?;
-        self.membership = self.cell.chapter().membership();
+        self.voters_hash = self.cell.chapter().membership();
         self.chapters.start = self.cell.snapshot();
         self.chapters.bytes = 0;
         self.chapters.since = now;
         self.chapters.floor = number;
         self.chapters.begun = true;
         self.catch_up.reached(number);
+        self.tell_membership();
         if crossing {
             self.consensus.try_become_leader();
         }

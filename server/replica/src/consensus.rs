@@ -112,6 +112,11 @@ impl<L: ChapterLog> Consensus<L> {
         }
     }
 
+    /// Tells whether this replica votes in the chapter.
+    pub(crate) fn votes(&self) -> bool {
+        !matches!(self.instance, Instance::Closed)
+    }
+
     /// Tells whether the chapter's log is missing.
     pub(crate) fn is_absent(&self) -> bool {
         self.log.is_none()

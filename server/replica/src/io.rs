@@ -31,6 +31,13 @@ pub enum Input {
         peer: ReplicaId,
         /// The highest feature level its program knows.
         feature_level_max: u32,
+        /// Which disk it lives on. It need not be the one that has a vote: such a peer has joined, or
+        /// was replaced, and takes part in nothing but catching up.
+        incarnation: u64,
+        /// Where it says that clients reach it.
+        client_address: String,
+        /// Where it says that its peers reach it.
+        peer_address: String,
     },
     /// The link to a peer is gone.
     PeerLost {
@@ -141,6 +148,26 @@ pub enum PeerMessage {
         /// Some of its rows; nothing at the end.
         chunk: Option<Chunk>,
     },
+    /// The sender has no vote from its disk, and follows.
+    Here {
+        /// The chapter whose start state it holds durably; 0 if none.
+        chapter: u64,
+        /// Whether it asks to be taken back by itself.
+        take_back: bool,
+    },
+    /// Asks the receiver to lead the log: the sender has laid its mastership down.
+    TakeLead,
+}
+
+/// A peer that a replica wants to be linked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The replica.
+    pub id: ReplicaId,
+    /// The disk that has its vote; nothing if that is not known yet, and any is welcome.
+    pub incarnation: Option<u64>,
+    /// Where to dial it.
+    pub address: String,
 }
 
 /// Something that the driver must do.
@@ -182,6 +209,11 @@ pub enum Output {
     Discard {
         /// The oldest chapter to be kept.
         below: u64,
+    },
+    /// Be linked with these peers from here on. Others may link themselves to this replica.
+    Peers {
+        /// All of them.
+        peers: Vec<Peer>,
     },
     /// Something worth a line in the log.
     Log(Happening),
@@ -255,6 +287,18 @@ pub enum Happening {
         chapter: u64,
         /// Entries that were fetched.
         entries: u64,
+    },
+    /// This replica has no vote in the chapter that it stands in, from the disk that it lives on.
+    NoVote {
+        /// The chapter.
+        chapter: u64,
+        /// The disk that has the vote of its id, if one has.
+        voting_disk: Option<u64>,
+    },
+    /// The members change with the next chapter.
+    MembersChange {
+        /// Who will have a vote.
+        members: Vec<ReplicaId>,
     },
     /// A state that was fetched is not what was sent.
     StateRefused {

@@ -7,7 +7,7 @@ use crate::calls::Calls;
 use crate::io::StreamId;
 use crate::leases::Leases;
 use crate::timing::Timing;
-use cotter_cell::{Batch, Cell, Command, Stamp};
+use cotter_cell::{Batch, Cell, Command, Entry, Stamp};
 use cotter_types::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX};
 use cotter_types::mutation::{self, Mutation};
 use cotter_types::{CellTime, Epoch, Moment, Mutation as Change, Nonce, RequestNumber, SessionId};
@@ -48,6 +48,8 @@ pub(crate) struct Master {
     /// The chapter that this master has sealed into, from proposing the seal until it leads that
     /// chapter. Commands wait meanwhile: what stands behind a seal is void.
     pub(crate) sealing: Option<u64>,
+    /// The seal itself, until it is applied.
+    pub(crate) seal: Option<Entry>,
 }
 
 impl Master {
@@ -81,6 +83,7 @@ impl Master {
             batches_applied: 0,
             level_proposed: 0,
             sealing: None,
+            seal: None,
         }
     }
 
@@ -124,6 +127,7 @@ impl Master {
     /// counts as begun when it has decided its first entry.
     pub(crate) fn cross(&mut self, now: Moment) {
         self.sealing = None;
+        self.seal = None;
         self.renew_at = now;
     }
 

@@ -66,6 +66,7 @@ impl<L: ReplicaLog> Replica<L> {
     pub(crate) fn reign(&mut self, now: Moment, wall_ms: u64) {
         self.condemn_overdue(now);
         self.tell_places(now);
+        self.take_back(now);
         let level = self.feature_level_to_raise();
         let Some(master) = self.master.as_mut() else {
             return;
@@ -149,6 +150,7 @@ impl<L: ReplicaLog> Replica<L> {
         let epoch = master.epoch;
         self.streams.end_reign();
         self.interrupt(std::mem::take(&mut master.calls));
+        self.interrupt_change();
         if self.cell.mastership().epoch == epoch {
             self.append(&Entry::Resign { epoch });
         }
@@ -176,7 +178,10 @@ impl<L: ReplicaLog> Replica<L> {
             }
             return;
         }
-        self.step_down("it is about to stop");
+        if self.master.is_some() {
+            self.step_down("it is about to stop");
+            self.ask_for_successor();
+        }
     }
 
     pub(crate) fn forget_attachment(&mut self, session: SessionId, stream: StreamId) {

@@ -14,15 +14,14 @@ use crate::consensus::Consensus;
 use crate::io::{ChapterKey, Fault, Happening, Input, Output, PeerMessage, StreamId};
 use crate::log::{Payload, ReplicaLog};
 use crate::master::Master;
+use crate::membership::Membership;
 use crate::past::PastQueue;
 use crate::streams::Streams;
 use crate::timing::Timing;
-use crate::watchdog::{Prod, Watchdog};
+use crate::watchdog::{Peer, Prod, Watchdog};
 use cotter_cell::{Cell, Entry, Genesis};
 use cotter_types::mutation::{self, Mutation};
-use cotter_types::{
-    CellStatus, MemberStatus, Moment, ReplicaId, Role, ServerFrame, Unavailable, Welcome,
-};
+use cotter_types::{Moment, ReplicaId, ServerFrame, Unavailable, Welcome};
 use omnipaxos::messages::Message;
 use std::collections::VecDeque;
 
@@ -48,6 +47,11 @@ pub struct ReplicaConfig {
     pub boot: u64,
     /// The disk that this replica lives on, drawn at random when its data directory was made.
     pub incarnation: u64,
+    /// Whether it joined the cell after the cell's birth: then it holds nothing until it has fetched a
+    /// state from a peer.
+    pub joined: bool,
+    /// Whether it asks to be given back the vote of its id, if another disk has that and is gone.
+    pub take_back: bool,
     /// The times that the cell lives by.
     pub timing: Timing,
     /// When a chapter of the log is sealed.
@@ -74,12 +78,13 @@ pub struct Replica<L: ReplicaLog> {
     pub(crate) chapters: Chapters<L::Chapter>,
     pub(crate) catch_up: CatchUp,
     /// The hash of who votes in the chapter.
-    pub(crate) membership: u64,
+    pub(crate) voters_hash: u64,
+    pub(crate) membership: Membership,
     pub(crate) streams: Streams,
     pub(crate) candidate: Candidate,
     pub(crate) master: Option<Box<Master>>,
     pub(crate) watchdog: Watchdog,
-    started: Moment,
+    pub(crate) started: Moment,
     pub(crate) last_now: Moment,
     next_tick: Moment,
     /// Whether this turn has proposed and not ended yet.
@@ -112,7 +117,6 @@ impl<L: ReplicaLog> Replica<L> {
             mut chapters,
             past,
         } = recovered;
-        let members = config.members.iter().map(|member| member.id);
         let sequence = cell.mastership().sequence;
         let applied = cell.applied();
         let checkpoint = chapters.checkpoint_owed();
@@ -121,10 +125,11 @@ impl<L: ReplicaLog> Replica<L> {
         // An earlier life may not have got to it.
         let below = chapters.oldest_needed();
         held.extend(below.map(|below| Output::Discard { below }));
-        Ok(Self {
+        let mut replica = Self {
             candidate: Candidate::new(config.id, config.boot, sequence, now),
-            watchdog: Watchdog::new(config.id, members, &cell.chapter().voters, now),
-            membership: cell.chapter().membership(),
+            watchdog: Watchdog::new(config.id, &cell.chapter().voters, now),
+            voters_hash: cell.chapter().membership(),
+            membership: Membership::default(),
             logs,
             chapters,
             catch_up: CatchUp::default(),
@@ -140,7 +145,9 @@ impl<L: ReplicaLog> Replica<L> {
             held,
             past,
             released: VecDeque::new(),
-        })
+        };
+        replica.tell_membership();
+        Ok(replica)
     }
 
     /// Takes one input. Nothing that follows from it leaves before the end of the turn.
@@ -156,8 +163,20 @@ impl<L: ReplicaLog> Replica<L> {
             Input::PeerConnected {
                 peer,
                 feature_level_max,
+                incarnation,
+                client_address,
+                peer_address,
             } => {
-                self.watchdog.connected(peer, feature_level_max, now);
+                let standing = Peer {
+                    connected: true,
+                    heard: Some(now),
+                    feature_level_max,
+                    incarnation,
+                    addresses: (client_address, peer_address),
+                    answered: None,
+                };
+                self.watchdog.connected(peer, standing);
+                self.membership.linked_anew(peer);
                 self.consensus.reconnected(peer);
             }
             Input::PeerLost { peer } => {
@@ -185,7 +204,8 @@ impl<L: ReplicaLog> Replica<L> {
         match message {
             PeerMessage::Paxos { key, message } => self.paxos_arrived(from, key, message, now),
             PeerMessage::Behind { chapter } => {
-                if chapter > self.cell.chapter().number {
+                let own = self.cell.chapter().number;
+                if chapter > own || chapter == own && self.consensus.is_absent() {
                     self.catch_up.ahead(from, chapter, now);
                 }
             }
@@ -203,6 +223,10 @@ impl<L: ReplicaLog> Replica<L> {
                 digest,
                 chunk,
             } => self.state_arrived(from, (chapter, piece), digest, chunk, now),
+            PeerMessage::Here { chapter, take_back } => {
+                self.heard_here(from, chapter, take_back, now);
+            }
+            PeerMessage::TakeLead => self.asked_to_lead(),
         }
     }
 
@@ -216,6 +240,8 @@ impl<L: ReplicaLog> Replica<L> {
         self.handle_early(now);
         self.tick(now);
         self.catch_up_if_behind(now);
+        self.say_here(now);
+        self.watch_handover(now);
         self.follow_leadership();
         self.take_over_if_ready(now);
         self.reign(now, wall_ms);
@@ -325,60 +351,6 @@ impl<L: ReplicaLog> Replica<L> {
             && self.cell.mastership().master != Some(self.config.id)
     }
 
-    /// Tells how the cell is, as this replica sees it.
-    #[must_use]
-    pub fn status(&self, now: Moment) -> CellStatus {
-        let counts = self.cell.counts();
-        let mastership = self.cell.mastership();
-        CellStatus {
-            cell: self.cell.cell_name().to_owned(),
-            cell_id: self.cell.cell_id(),
-            replica: self.config.id,
-            role: if self.is_master() {
-                Role::Master
-            } else {
-                Role::Follower
-            },
-            master: mastership.master,
-            epoch: mastership.epoch,
-            revision: self.cell.revision(),
-            applied: self.cell.applied(),
-            decided: self.cell.chapter().begins_at + self.consensus.decided(),
-            digest: format!("{:032x}", self.cell.digest()),
-            master_lease_left_ms: self.master.as_ref().map(|m| millis(now, m.lease_until())),
-            nodes: counts.nodes,
-            sessions: counts.sessions,
-            locks_held: counts.locks_held,
-            waiters: counts.waiters,
-            content_bytes: counts.content_bytes,
-            members: self.members(now),
-            version: self.config.version.clone(),
-            feature_level: self.cell.feature_level(),
-            uptime_ms: millis(self.started, now),
-        }
-    }
-
-    fn members(&self, now: Moment) -> Vec<MemberStatus> {
-        self.config
-            .members
-            .iter()
-            .map(|member| {
-                let own = member.id == self.config.id;
-                let peer = self.watchdog.peer(member.id);
-                MemberStatus {
-                    replica: member.id,
-                    client_address: member.client_address.clone(),
-                    peer_address: member.peer_address.clone(),
-                    connected: own || peer.is_some_and(|peer| peer.connected),
-                    heard_ms_ago: match own {
-                        true => Some(0),
-                        false => peer.and_then(|peer| peer.heard).map(|at| millis(at, now)),
-                    },
-                }
-            })
-            .collect()
-    }
-
     /// Looks at the clock before anything else: a lease that lapsed meanwhile ends the reign before
     /// another word is said (I-MASTER-4).
     fn observe(&mut self, now: Moment) {
@@ -437,10 +409,7 @@ impl<L: ReplicaLog> Replica<L> {
     /// Returns the feature level that everybody understands and the cell does not have yet.
     pub(crate) fn feature_level_to_raise(&self) -> Option<u32> {
         let own = self.config.feature_level_max;
-        let all = match self.config.members.len() {
-            1 => own,
-            _ => self.watchdog.feature_level_of_all()?.min(own),
-        };
+        let all = self.watchdog.feature_level_of_all(own)?;
         (all > self.cell.feature_level()).then_some(all)
     }
 
@@ -468,7 +437,7 @@ impl<L: ReplicaLog> Replica<L> {
     pub(crate) fn welcome(&self) -> Welcome {
         let mastership = self.cell.mastership();
         let master = mastership.master;
-        let mut members: Vec<&Member> = self.config.members.iter().collect();
+        let mut members = self.member_table();
         members.sort_by_key(|member| Some(member.id) != master);
         Welcome {
             cell_id: self.cell.cell_id(),
@@ -479,7 +448,7 @@ impl<L: ReplicaLog> Replica<L> {
             master: master.filter(|master| *master != self.config.id),
             addresses: members
                 .into_iter()
-                .map(|member| member.client_address.clone())
+                .map(|member| member.client_address)
                 .collect(),
         }
     }
@@ -490,12 +459,10 @@ impl<L: ReplicaLog> Replica<L> {
             .mastership()
             .master
             .filter(|master| *master != self.config.id);
-        let address = self
-            .config
-            .members
-            .iter()
+        let mut members = self.member_table().into_iter();
+        let address = members
             .find(|member| Some(member.id) == master)
-            .map(|member| member.client_address.clone());
+            .map(|member| member.client_address);
         Unavailable::NotMaster { master, address }
     }
 }
@@ -512,8 +479,4 @@ pub(crate) fn decode(payload: &Payload, index: u64) -> Result<Entry, Fault> {
         index,
         why: error.to_string(),
     })
-}
-
-fn millis(from: Moment, to: Moment) -> u64 {
-    u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX)
 }

@@ -21,9 +21,11 @@ pub(crate) enum Prod {
 /// Watches for standstill.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
-    /// Peers whose link stands, and when they were last heard.
+    own: ReplicaId,
+    /// Peers that have been connected, and when they were last heard.
     peers: BTreeMap<ReplicaId, Peer>,
-    quorum: usize,
+    /// Who votes in the chapter.
+    voters: Vec<ReplicaId>,
     /// Rounds to wait, different for each replica so that they do not prod at once.
     patience: u64,
     accepting_since: Moment,
@@ -31,43 +33,36 @@ pub(crate) struct Watchdog {
 }
 
 /// What is known of a link.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
     pub(crate) connected: bool,
     pub(crate) heard: Option<Moment>,
-    /// When it last spoke in the chapter that this replica stands in.
-    answered: Option<Moment>,
+    /// When it last spoke in the chapter that this replica stands in: only who votes in it does.
+    pub(crate) answered: Option<Moment>,
     pub(crate) feature_level_max: u32,
+    /// The disk that it was last connected from.
+    pub(crate) incarnation: u64,
+    /// Where clients and peers reach it, as it says.
+    pub(crate) addresses: (String, String),
 }
 
 impl Watchdog {
-    pub(crate) fn new(
-        own: ReplicaId,
-        members: impl Iterator<Item = ReplicaId>,
-        voters: &[Voter],
-        now: Moment,
-    ) -> Self {
-        let peers = members
-            .filter(|member| *member != own)
-            .map(|member| (member, Peer::default()))
-            .collect();
+    pub(crate) fn new(own: ReplicaId, voters: &[Voter], now: Moment) -> Self {
         Self {
-            peers,
-            quorum: voters.len() / 2 + 1,
+            own,
+            peers: BTreeMap::new(),
+            voters: voters.iter().map(|voter| voter.id).collect(),
             patience: 8 + 3 * own.0,
             accepting_since: now,
             progress: (0, now),
         }
     }
 
-    pub(crate) fn connected(&mut self, peer: ReplicaId, feature_level_max: u32, now: Moment) {
-        if let Some(entry) = self.peers.get_mut(&peer) {
-            *entry = Peer {
-                connected: true,
-                heard: Some(now),
-                feature_level_max,
-                answered: None,
-            };
+    /// Notes that a link to a peer stands; it has not spoken on it. Ids are few: the links admit no
+    /// other.
+    pub(crate) fn connected(&mut self, id: ReplicaId, peer: Peer) {
+        if id != self.own {
+            self.peers.insert(id, peer);
         }
     }
 
@@ -92,7 +87,7 @@ impl Watchdog {
 
     /// Watches another instance from here on, in which nobody has spoken yet.
     pub(crate) fn begin_chapter(&mut self, voters: &[ReplicaId], now: Moment) {
-        self.quorum = voters.len() / 2 + 1;
+        self.voters = voters.to_vec();
         self.accepting_since = now;
         self.progress = (0, now);
         for peer in self.peers.values_mut() {
@@ -104,14 +99,20 @@ impl Watchdog {
         self.peers.get(&peer)
     }
 
-    /// Returns the highest feature level that every peer is known to understand; nothing while one
-    /// has not said.
-    pub(crate) fn feature_level_of_all(&self) -> Option<u32> {
-        self.peers
-            .values()
-            .map(|peer| peer.feature_level_max)
-            .min()
-            .filter(|level| *level > 0)
+    /// Returns all peers that were ever connected.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (ReplicaId, &Peer)> {
+        self.peers.iter().map(|(id, peer)| (*id, peer))
+    }
+
+    /// Returns the highest feature level that every other voter is known to understand; nothing while
+    /// one has not said. `own` is what this replica knows.
+    pub(crate) fn feature_level_of_all(&self, own: u32) -> Option<u32> {
+        let mut lowest = own;
+        for voter in self.voters.iter().filter(|voter| **voter != self.own) {
+            let level = self.peers.get(voter)?.feature_level_max;
+            lowest = lowest.min(level);
+        }
+        (lowest > 0).then_some(lowest)
     }
 
     /// Looks at the instance, once a tick, and says what it needs.
@@ -146,15 +147,28 @@ impl Watchdog {
         None
     }
 
-    /// Tells whether a majority, this replica included, is connected and has spoken in this chapter
-    /// lately: each of them stands in it, on the disk that has a vote.
+    /// Tells whether a majority of the voters, this replica included, is connected and has spoken in
+    /// this chapter lately: each of them stands in it, on the disk that has a vote.
     pub(crate) fn hears_majority(&self, timing: &Timing, now: Moment) -> bool {
+        let alive = self.voters.iter();
+        let alive = alive.filter(|voter| **voter == self.own || self.speaks(**voter, timing, now));
+        alive.count() > self.voters.len() / 2
+    }
+
+    /// Tells whether a peer is connected and has spoken in this chapter lately.
+    pub(crate) fn speaks(&self, peer: ReplicaId, timing: &Timing, now: Moment) -> bool {
         let fresh = timing.rounds(4);
-        let alive = self
-            .peers
-            .values()
-            .filter(|peer| peer.connected && peer.answered.is_some_and(|at| now.since(at) < fresh))
-            .count();
-        alive + 1 >= self.quorum
+        self.peers.get(&peer).is_some_and(|peer| {
+            peer.connected && peer.answered.is_some_and(|at| now.since(at) < fresh)
+        })
+    }
+
+    /// Returns the voter that spoke last in this chapter, of those that do.
+    pub(crate) fn spoke_last(&self, timing: &Timing, now: Moment) -> Option<ReplicaId> {
+        let others = self.voters.iter().filter(|voter| **voter != self.own);
+        others
+            .filter(|voter| self.speaks(**voter, timing, now))
+            .max_by_key(|voter| self.peers.get(voter).and_then(|peer| peer.answered))
+            .copied()
     }
 }

@@ -188,7 +188,9 @@ impl Door {
         let (pool, bytes) = match &call {
             Call::Renew { .. } => (&self.keepalives, 0),
             Call::Change { change, .. } => (&self.requests, change.bytes()),
-            Call::Acquire { .. } | Call::Release { .. } | Call::Query(_) => (&self.requests, 0),
+            Call::Acquire { .. } | Call::Release { .. } | Call::Query(_) | Call::Administer(_) => {
+                (&self.requests, 0)
+            }
         };
         let part = Arc::clone(pool).acquire_many_owned(units_of(bytes)).await;
         // The pools are never closed.

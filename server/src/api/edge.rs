@@ -108,6 +108,8 @@ impl Edge {
 fn is_repeatable(call: &Call) -> bool {
     match call {
         Call::Change { repeatable, .. } => *repeatable,
+        // A change that was made already is refused, which is no answer to whether this one was.
+        Call::Administer(_) => false,
         Call::Acquire { .. } | Call::Renew { .. } | Call::Release { .. } | Call::Query(_) => true,
     }
 }

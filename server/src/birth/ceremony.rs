@@ -39,6 +39,7 @@ const WALL_US_MIN: u64 = 1_704_067_200_000_000;
 /// # Errors
 /// [`Failure`] when something cannot become right, or when not all members came in time.
 pub async fn init(config: &Config, timeout: Duration) -> Result<CellId, Failure> {
+    check_founders(&config.members)?;
     let alone = config.members.len() <= 1;
     let members = config.members_advertised(config.client_listen, config.peer_listen);
     let desk = BirthDesk::open(&config.data, &config.cell, config.replica, &members)?;
@@ -68,6 +69,24 @@ pub async fn init(config: &Config, timeout: Duration) -> Result<CellId, Failure>
     // Connections of others may outlive this, and with them the desk.
     desk.leave();
     outcome
+}
+
+/// Checks that members can found a cell. What a cell can have later is another matter.
+fn check_founders(members: &[MemberAddress]) -> Result<(), Failure> {
+    let count = members.len();
+    if !matches!(count, 0 | 1 | 3 | 5) {
+        return Err(Failure::config(format!(
+            "members has {count} rows, but a cell is born with 1, 3 or 5 replicas"
+        )));
+    }
+    for (member, id) in members.iter().zip(1..) {
+        if member.id != ReplicaId(id) {
+            return Err(Failure::config(format!(
+                "members must be numbered 1 to {count} at a birth, each once, but {id} is missing"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Gives birth to a cell all of whose members are in this process; no network is needed.
@@ -311,7 +330,7 @@ fn introduced(id: ReplicaId, reply: BirthReply) -> Result<Introduced, String> {
     Ok(introduced)
 }
 
-async fn ask(address: &str, request: BirthRequest) -> Result<BirthReply, String> {
+pub(super) async fn ask(address: &str, request: BirthRequest) -> Result<BirthReply, String> {
     let question = async {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| error.to_string())?

@@ -66,6 +66,12 @@ impl BirthDesk {
         };
         if let Deskwork::Held(directory) = &work {
             check_replica(path, directory.identity(), replica)?;
+            if directory.identity().state == CellState::Joined {
+                return Err(Failure::config(format!(
+                    "{} has joined a cell that was born without it: start it with cotterd run",
+                    path.display()
+                )));
+            }
         }
         Ok(Self::with(work, path, cell, replica, members))
     }
@@ -124,9 +130,30 @@ impl BirthDesk {
                 self.commit(commit.cell_id).map_err(refused)?;
                 birth_reply::Reply::Born(Born {})
             }
+            Some(birth_request::Step::Certify(certify)) => {
+                let certificate = self.certify(&certify.cell_name)?;
+                birth_reply::Reply::Certificate(certificate_to_wire(&certificate))
+            }
             None => return Err(Status::invalid_argument("a birth has no such step")),
         };
         Ok(BirthReply { reply: Some(reply) })
+    }
+
+    /// Returns the certificate of the cell, for a replica that joins it.
+    fn certify(&self, cell: &str) -> Result<Certificate, Status> {
+        if cell != self.cell {
+            return Err(Status::failed_precondition(format!(
+                "replica {} belongs to the cell {:?}, not to {cell:?}",
+                self.replica, self.cell
+            )));
+        }
+        match &*self.lock_work() {
+            Deskwork::Running(identity) => Ok(identity.certificate.clone()),
+            Deskwork::Empty { .. } | Deskwork::Held(_) => Err(Status::unavailable(format!(
+                "replica {} does not run yet",
+                self.replica
+            ))),
+        }
     }
 
     /// Says who this replica is.

@@ -55,7 +55,7 @@ impl Introduced {
         let state = match &self.held {
             None => BirthState::Empty,
             Some((_, CellState::Forming)) => BirthState::Forming,
-            Some((_, CellState::Born)) => BirthState::Born,
+            Some((_, CellState::Born | CellState::Joined)) => BirthState::Born,
         };
         Introduction {
             replica: self.replica.0,

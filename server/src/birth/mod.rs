@@ -6,7 +6,8 @@
 //!
 //! An interrupted birth is completed by running it again: as long as nobody is born nobody has voted,
 //! so a member whose directory is empty may still take its place in a certificate that others hold.
-//! Once one is born, an empty directory is one that forgot, and it is never let in.
+//! Once one is born, an empty directory is one that forgot, and it is never let in: it can only
+//! *join* (`cotterd join`), which gives it a disk id of its own and no vote.
 //!
 //! What this module must never do: write a second certificate over a first, or make a directory born
 //! before every member is known to hold the certificate durably.
@@ -14,6 +15,7 @@
 mod ceremony;
 mod desk;
 mod introduction;
+mod join;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ mod tests;
 pub use ceremony::{birth_of_all_here, init};
 pub use desk::BirthDesk;
 pub(crate) use desk::{check_replica, directory_failure, log_failure, random};
+pub use join::join;
 
 /// The chapter with which the log of a cell begins.
 pub(crate) const FIRST_CHAPTER: u64 = 1;

@@ -158,6 +158,7 @@ fn config(root: &Path, id: u64, ports: &[u16]) -> Config {
         } else {
             members(ports)
         },
+        rejoin: false,
         timing: Timing::default(),
         chapters: ChapterPolicy::default(),
         history: crate::history::HistorySettings::default(),

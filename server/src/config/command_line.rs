@@ -20,6 +20,12 @@ Environment:
   RUST_LOG  which lines are logged on standard error, as in cotter_server=debug; if it is not set,
             everything from info on";
 
+const JOIN_HELP: &str = "\
+The members that the configuration names are asked for the cell's certificate; nothing is changed on
+them. Then run the replica with cotterd run: it fetches the state, follows, and has no vote until
+cotter cell add (a new id) or cotter cell replace (the id of a member whose disk is lost) gives it
+one. The data directory must be empty.";
+
 const INSPECT_HELP: &str = "\
 Everything is read to its end: identity, boot number, each segment of the log, each checkpoint. What
 is wrong is named by file and place. A directory that a daemon has in use is refused.
@@ -47,6 +53,10 @@ pub enum Command {
     Dev(DevArguments),
     /// Give birth to a cell: run it once on every member, while all data directories are empty
     Init(InitArguments),
+    /// Make the data directory of a replica that joins a living cell: a new one, or one that lost its
+    /// disk
+    #[command(after_help = JOIN_HELP)]
+    Join(JoinArguments),
     /// Run one replica of a cell that was born
     Run(RunArguments),
     /// Say what a data directory or a backup holds, and what is wrong with it; changes nothing
@@ -113,9 +123,25 @@ pub struct InitArguments {
     pub settings: Settings,
 }
 
+/// Arguments of `cotterd join`.
+#[derive(Clone, Debug, Args)]
+pub struct JoinArguments {
+    /// How long to look for a member that runs, from 1ms to 168h; units are ms, s, m and h, and a
+    /// number alone is seconds
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub timeout: String,
+    /// What replaces values of the file.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
 /// Arguments of `cotterd run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunArguments {
+    /// Replaces `rejoin`: if the data directory is empty, join the cell anew and ask for the vote that
+    /// the lost disk had
+    #[arg(long, env = "COTTERD_REJOIN")]
+    pub rejoin: bool,
     /// What replaces values of the file.
     #[command(flatten)]
     pub settings: Settings,
@@ -194,7 +220,7 @@ pub struct Settings {
     /// those of the member's row
     #[arg(long, value_name = "ADDR", env = "COTTERD_PEER_ADVERTISE")]
     pub peer_advertise: Option<String>,
-    /// Replaces `members`, once for each of 1, 3 or 5: its id, where clients and where peers reach it;
+    /// Replaces `members`, once for each, 1 to 5: its id, where clients and where peers reach it;
     /// separated by spaces in the variable
     #[arg(
         long = "member",

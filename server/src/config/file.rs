@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) replica: Option<u64>,
     pub(super) data: Option<PathBuf>,
     pub(super) log_format: Option<String>,
+    pub(super) rejoin: Option<bool>,
     #[serde(default)]
     pub(super) client: Door,
     #[serde(default)]

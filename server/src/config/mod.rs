@@ -14,7 +14,7 @@ mod tests;
 pub use chapter::chapter_policy;
 pub use command_line::{
     Command, CommandLine, DevArguments, InitArguments, InspectArguments, InspectOutput,
-    ManArguments, RunArguments, Settings,
+    JoinArguments, ManArguments, RunArguments, Settings,
 };
 pub use history::history_settings;
 
@@ -92,6 +92,9 @@ pub struct Config {
     pub chapters: ChapterPolicy,
     /// How much history is kept.
     pub history: HistorySettings,
+    /// Whether a replica whose data directory is empty joins anew by itself, and asks for the vote that
+    /// its lost disk had.
+    pub rejoin: bool,
 }
 
 impl Config {
@@ -165,6 +168,7 @@ impl Config {
             peer_listen,
             peer_advertise,
             members,
+            rejoin: file.rejoin.unwrap_or(false),
             timing: timing(&file.timing, settings)?,
             chapters: chapter::policy(
                 &file.chapter,
@@ -318,18 +322,18 @@ fn members(rows: &[file::Row], flags: &[String]) -> Result<Vec<MemberAddress>, F
         }
     }
     members.sort_by_key(|member| member.id);
-    let count = members.len();
-    if !matches!(count, 0 | 1 | 3 | 5) || count > REPLICAS_MAX {
+    let ids = 1..=REPLICAS_MAX as u64;
+    if let Some(member) = members.iter().find(|member| !ids.contains(&member.id.0)) {
         return Err(Failure::config(format!(
-            "members has {count} rows, but a cell has 1, 3 or 5 replicas"
+            "members has a row with id {}, but ids go from 1 to {REPLICAS_MAX}",
+            member.id
         )));
     }
-    for (member, id) in members.iter().zip(1..) {
-        if member.id != ReplicaId(id) {
-            return Err(Failure::config(format!(
-                "members must be numbered 1 to {count}, each once, but {id} is missing"
-            )));
-        }
+    if let Some(twice) = members.windows(2).find(|pair| pair[0].id == pair[1].id) {
+        return Err(Failure::config(format!(
+            "members has two rows with id {}",
+            twice[0].id
+        )));
     }
     let mut addresses: Vec<&str> = members
         .iter()

@@ -234,16 +234,16 @@ fn bad_values_are_refused_by_name() {
             "members.peer is",
         ),
         (
-            with(&|s| s.members = vec!["2=a:1,a:2".into()]),
-            "members must be numbered",
+            with(&|s| s.members = vec!["6=a:1,a:2".into()]),
+            "members has a row with id 6, but ids go from 1 to 5",
         ),
         (
             with(&|s| s.members = vec!["1=a:1,a:1".into()]),
             "members names the address a:1 twice",
         ),
         (
-            with(&|s| s.members = vec!["1=a:1,a:2".into(), "2=b:1,b:2".into()]),
-            "members has 2 rows",
+            with(&|s| s.members = vec!["1=a:1,a:2".into(), "1=b:1,b:2".into()]),
+            "members has two rows with id 1",
         ),
         (
             with(&|s| s.master_lease_ms = Some("1".into())),

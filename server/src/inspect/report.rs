@@ -195,12 +195,18 @@ impl Report {
             self.notes
                 .push("the birth of the cell was interrupted: run cotterd init again".to_owned());
         }
+        if identity.state == CellState::Joined {
+            self.notes.push(
+                "this disk joined after the cell's birth: it votes where the log names it"
+                    .to_owned(),
+            );
+        }
         self.identity = Some(IdentityView {
             cell: certificate.cell_name.clone(),
             cell_id: certificate.cell_id.to_string(),
             replica: identity.replica.0,
             incarnation: identity.incarnation,
-            born: identity.state == CellState::Born,
+            born: identity.state != CellState::Forming,
             token_floor: certificate.token_floor.0,
             members: certificate
                 .members

@@ -3,7 +3,7 @@
 use super::Shared;
 use super::envelope::LARGE_BYTES_MIN;
 use super::gate::{LinkNumber, Rejection};
-use super::standing::{Direction, PeerStanding};
+use super::standing::{Direction, OtherEnd, PeerStanding};
 use crate::birth::BirthDesk;
 use crate::worker;
 use cotter_proto::peer::v1::peer_server::{Peer, PeerServer};
@@ -70,8 +70,8 @@ impl PeerDoor {
     fn complain(&self, hello: &LinkHello, rejection: &Rejection) {
         let (replica, peer) = (self.shared.identity.replica, ReplicaId(hello.sender));
         // All strangers share one entry, so that they cannot make it grow.
-        let known = self.shared.identity.peers.contains_key(&peer);
-        let whose = if known { peer } else { replica };
+        let possible = self.standings.contains_key(&peer);
+        let whose = if possible { peer } else { replica };
         let said = {
             let mut complaints = self.shared.complaints();
             let now = Instant::now();
@@ -138,10 +138,16 @@ impl Incoming {
     }
 
     /// Says that the link stands, unless a newer one of the peer does. Returns whether it was said.
-    pub(super) async fn connected(&self, feature_level_max: u32) -> bool {
+    pub(super) async fn connected(&self, hello: LinkHello) -> bool {
         let newest = || self.shared.gate().is_newest(self.peer, self.link);
+        let end = OtherEnd {
+            disk: hello.sender_incarnation,
+            feature_level_max: hello.feature_level_max,
+            client_address: hello.client_address,
+            peer_address: hello.peer_address,
+        };
         self.standing
-            .connected(Direction::Incoming, feature_level_max, newest)
+            .connected(Direction::Incoming, end, newest)
             .await
     }
 
@@ -194,7 +200,7 @@ impl Incoming {
         let (peer, boot) = (self.peer.0, hello.boot);
         let version = hello.version.chars().take(32).collect::<String>();
         tracing::info!(replica, peer, boot, version, "peer connected");
-        if !self.connected(hello.feature_level_max).await {
+        if !self.connected(hello).await {
             tracing::debug!(replica, peer, "incoming link was replaced before it began");
             return;
         }
@@ -227,6 +233,8 @@ fn decoded(from: ReplicaId, to: ReplicaId, body: &[u8]) -> Option<PeerMessage> {
             message.get_sender() == from.0 && message.get_receiver() == to.0
         }
         PeerMessage::Behind { .. }
+        | PeerMessage::Here { .. }
+        | PeerMessage::TakeLead
         | PeerMessage::FetchRest { .. }
         | PeerMessage::Rest { .. }
         | PeerMessage::FetchState { .. }
@@ -257,6 +265,8 @@ impl Peer for PeerDoor {
             incarnation: self.shared.identity.incarnation,
             boot: self.shared.identity.boot,
             feature_level_max: FEATURE_LEVEL_MAX,
+            client_address: self.shared.identity.client_address.clone(),
+            peer_address: self.shared.identity.peer_address.clone(),
         };
         replies
             .try_send(Ok(accepted))

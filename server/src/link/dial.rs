@@ -2,8 +2,9 @@
 
 use super::Shared;
 use super::envelope::{PackError, Packer};
+use super::gate::Target;
 use super::queue::PeerReceiver;
-use super::standing::{Direction, PeerStanding};
+use super::standing::{Direction, OtherEnd, PeerStanding};
 use cotter_proto::peer::v1::peer_client::PeerClient;
 use cotter_proto::peer::v1::{LinkHello, LinkMessage, LinkReply, PeerBatch, link_message};
 use cotter_replica::FEATURE_LEVEL_MAX;
@@ -11,7 +12,7 @@ use cotter_types::ReplicaId;
 use cotter_types::limits::FRAME_BYTES_MAX;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
@@ -35,6 +36,8 @@ const FRAMES_AHEAD: usize = 2;
 pub(super) struct Dialler {
     pub(super) shared: Arc<Shared>,
     pub(super) peer: ReplicaId,
+    /// Whom to dial.
+    pub(super) target: watch::Receiver<Option<Target>>,
     pub(super) queue: PeerReceiver,
     pub(super) standing: Arc<PeerStanding>,
 }
@@ -51,13 +54,34 @@ enum Broken {
 }
 
 impl Dialler {
-    /// Keeps a link to the peer until the replica stops.
+    /// Keeps a link to whomever it is told to dial, until the replica stops.
     pub(super) async fn run(mut self) {
         let identity = Arc::clone(&self.shared.identity);
-        let Some(peer) = identity.peers.get(&self.peer) else {
-            return;
-        };
-        let endpoint = match Endpoint::from_shared(format!("http://{}", peer.address)) {
+        let mut packer = Packer::new(identity);
+        let mut targets = self.target.clone();
+        loop {
+            let target = targets.borrow_and_update().clone();
+            let stopping = match target {
+                None => targets.changed().await.is_err(),
+                Some(target) => tokio::select! {
+                    stopping = self.dial(&target, &mut packer) => stopping,
+                    changed = targets.changed() => changed.is_err(),
+                },
+            };
+            self.queue.close();
+            packer.clear();
+            self.standing.down(Direction::Outgoing, || true).await;
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    /// Keeps a link to one target. It may be dropped at any point where it waits; returns, with true,
+    /// only when the replica stops.
+    async fn dial(&mut self, target: &Target, packer: &mut Packer) -> bool {
+        let address = &target.address;
+        let endpoint = match Endpoint::from_shared(format!("http://{address}")) {
             Ok(endpoint) => endpoint
                 .connect_timeout(DIAL_WAIT)
                 .tcp_nodelay(true)
@@ -65,55 +89,39 @@ impl Dialler {
                 .keep_alive_timeout(PING_WAIT)
                 .keep_alive_while_idle(true),
             Err(error) => {
-                let (peer, address) = (self.peer.0, &peer.address);
+                let peer = self.peer.0;
                 tracing::error!(peer, address, %error, "cannot dial this address, ever");
-                return;
+                return std::future::pending().await;
             }
         };
-        let mut packer = Packer::new(Arc::clone(&identity), peer.incarnation);
+        let (replica, peer) = (self.shared.identity.replica.0, self.peer.0);
         let mut pause = PAUSE_MIN;
         let mut told = String::new();
         loop {
-            let ended = self.one_link(&endpoint, &mut packer).await;
+            let ended = self.one_link(&endpoint, target, packer).await;
             self.queue.close();
             packer.clear();
             match ended {
-                Broken::Stopping => return,
+                Broken::Stopping => return true,
                 Broken::Hopeless { why } => {
                     self.standing.down(Direction::Outgoing, || true).await;
-                    let (replica, peer) = (identity.replica.0, self.peer.0);
                     tracing::error!(replica, peer, why, "PEER CANNOT CATCH UP");
                     pause = PAUSE_HOPELESS;
                 }
-                Broken::Link { why, stood } => {
-                    if stood {
-                        pause = PAUSE_MIN;
-                        told.clear();
-                        let lost = self.standing.down(Direction::Outgoing, || true).await;
-                        self.log_loss(lost, &why);
+                Broken::Link { why, stood: true } => {
+                    pause = PAUSE_MIN;
+                    told.clear();
+                    let lost = self.standing.down(Direction::Outgoing, || true).await;
+                    self.log_loss(lost, &why);
+                }
+                Broken::Link { why, stood: false } => {
+                    // One line for each new reason, not one for each attempt.
+                    if why != told && why.starts_with("FailedPrecondition") {
+                        tracing::error!(replica, peer, address, why, "PEER REFUSES US");
                     } else if why != told {
-                        // One line for each new reason, not one for each attempt.
-                        let (replica, peer_id) = (identity.replica.0, self.peer.0);
-                        let address = &peer.address;
-                        if why.starts_with("FailedPrecondition") {
-                            tracing::error!(
-                                replica,
-                                peer = peer_id,
-                                address,
-                                why,
-                                "PEER REFUSES US"
-                            );
-                        } else {
-                            tracing::info!(
-                                replica,
-                                peer = peer_id,
-                                address,
-                                why,
-                                "peer not reached; trying on"
-                            );
-                        }
-                        told = why;
+                        tracing::info!(replica, peer, address, why, "peer not reached; trying on");
                     }
+                    told = why;
                 }
             }
             tokio::time::sleep(jittered(pause)).await;
@@ -130,22 +138,35 @@ impl Dialler {
         }
     }
 
-    async fn one_link(&mut self, endpoint: &Endpoint, packer: &mut Packer) -> Broken {
+    async fn one_link(
+        &mut self,
+        endpoint: &Endpoint,
+        target: &Target,
+        packer: &mut Packer,
+    ) -> Broken {
         let not_standing = |why: String| Broken::Link { why, stood: false };
         let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
-        let greeting = tokio::time::timeout(DIAL_WAIT, self.greet(endpoint, &frames, receiver));
+        let greeting =
+            tokio::time::timeout(DIAL_WAIT, self.greet(endpoint, target, &frames, receiver));
         let (reply, mut replies) = match greeting.await {
             Ok(Ok(greeted)) => greeted,
             Ok(Err(why)) => return not_standing(why),
             Err(_) => return not_standing("no answer in time".to_owned()),
         };
-        let checked = self.shared.gate().answered(self.peer, &reply);
+        let checked = self.shared.gate().answered(self.peer, target, &reply);
         if let Err(rejection) = checked {
             return not_standing(rejection.to_string());
         }
+        packer.address(reply.incarnation);
         self.queue.open();
+        let end = OtherEnd {
+            disk: reply.incarnation,
+            feature_level_max: reply.feature_level_max,
+            client_address: reply.client_address,
+            peer_address: reply.peer_address,
+        };
         self.standing
-            .connected(Direction::Outgoing, reply.feature_level_max, || true)
+            .connected(Direction::Outgoing, end, || true)
             .await;
         let overflow = self.queue.overflow_signal();
         let stood = |why: String| Broken::Link { why, stood: true };
@@ -187,6 +208,7 @@ impl Dialler {
     async fn greet(
         &self,
         endpoint: &Endpoint,
+        target: &Target,
         frames: &mpsc::Sender<LinkMessage>,
         receiver: mpsc::Receiver<LinkMessage>,
     ) -> Result<(LinkReply, tonic::Streaming<LinkReply>), String> {
@@ -195,7 +217,7 @@ impl Dialler {
             .map_err(|error| crate::failure::chain(&error))?;
         let mut client = PeerClient::new(channel).max_encoding_message_size(FRAME_BYTES_MAX);
         let hello = LinkMessage {
-            message: Some(link_message::Message::Hello(self.hello())),
+            message: Some(link_message::Message::Hello(self.hello(target))),
         };
         frames
             .try_send(hello)
@@ -212,21 +234,20 @@ impl Dialler {
         }
     }
 
-    fn hello(&self) -> LinkHello {
+    fn hello(&self, target: &Target) -> LinkHello {
         let identity = &self.shared.identity;
         LinkHello {
             cell_id: identity.cell_id.0,
             sender: identity.replica.0,
             sender_incarnation: identity.incarnation,
             receiver: self.peer.0,
-            receiver_incarnation: identity
-                .peers
-                .get(&self.peer)
-                .map_or(0, |peer| peer.incarnation),
+            receiver_incarnation: target.incarnation.unwrap_or(0),
             boot: identity.boot,
             feature_level_max: FEATURE_LEVEL_MAX,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             life: identity.life,
+            client_address: identity.client_address.clone(),
+            peer_address: identity.peer_address.clone(),
         }
     }
 }

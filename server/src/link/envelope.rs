@@ -49,6 +49,8 @@ pub(super) fn weight(message: &PeerMessage) -> usize {
             return rows + ENVELOPE_BYTES_MAX;
         }
         PeerMessage::Behind { .. }
+        | PeerMessage::Here { .. }
+        | PeerMessage::TakeLead
         | PeerMessage::FetchRest { .. }
         | PeerMessage::FetchState { .. } => return ENVELOPE_BYTES_MAX,
     };
@@ -166,16 +168,22 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    /// Builds the packer for the peer that lives on `receiver_incarnation`.
-    pub(super) fn new(identity: Arc<Identity>, receiver_incarnation: u64) -> Self {
+    /// Builds the packer for a peer; nothing may be added before it is [addressed](Packer::address).
+    pub(super) fn new(identity: Arc<Identity>) -> Self {
         Self {
             identity,
-            receiver_incarnation,
+            receiver_incarnation: 0,
             sequence: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             encoding: None,
         }
+    }
+
+    /// Addresses what is added from here on to the disk that answered. The sequence goes on: it need
+    /// only rise for each.
+    pub(super) fn address(&mut self, receiver_incarnation: u64) {
+        self.receiver_incarnation = receiver_incarnation;
     }
 
     /// Adds a message; while the packer is full, none may be. A large one is only begun here, and

@@ -1,16 +1,23 @@
 //! What a replica believes of what its peers send (rule 1 of the profile in `docs/INVARIANTS.md`).
 //!
 //! Pure: it is handed hellos and envelopes and says what may pass. A message passes only if it comes
-//! from a member, in the incarnation that the certificate names, for this cell and
-//! incarnation, on the newest link of that peer, and strictly after everything that passed before.
-//! OmniPaxos itself panics for an unknown sender and loses data to late duplicates, so nothing may
-//! reach it around this gate.
+//! from the disk that its sender is linked from, for this cell and incarnation, on the newest link of
+//! that peer, and strictly after everything that passed before. OmniPaxos loses data to late
+//! duplicates, so nothing may reach it around this gate.
+//!
+//! Each id has one place, and one disk is in it at a time. The disk that has the vote takes the place
+//! whenever it comes; any other of the same cell, which has joined or was replaced, is a guest there
+//! while the place is free. A guest has no part in consensus: what votes in a chapter names that
+//! chapter and its members, disks included, and a guest is none of them. It is let in so that it can
+//! catch up, and learn where it stands.
 //!
 //! What it remembers lives as long as the process. A replica that is set back while all its peers
 //! are down is not noticed; the operator's documentation says so.
 
 use super::identity::Identity;
 use cotter_proto::peer::v1::{LinkHello, LinkReply, PeerEnvelope};
+use cotter_replica::Peer;
+use cotter_types::limits::{ADDRESS_BYTES_MAX, REPLICAS_MAX};
 use cotter_types::{CellId, ReplicaId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,8 +41,8 @@ pub enum Rejection {
         /// This cell.
         ours: CellId,
     },
-    /// The sender is no member.
-    #[error("replica {sender} is not a peer of replica {ours}")]
+    /// The sender can be no member.
+    #[error("replica {sender} cannot be a peer of replica {ours}")]
     Stranger {
         /// The sender.
         sender: ReplicaId,
@@ -53,17 +60,17 @@ pub enum Rejection {
         /// On which disk.
         incarnation: u64,
     },
-    /// The sender lives on another disk than the one that was born.
+    /// The sender lives on another disk than the one that is linked, or that was dialled.
     #[error(
-        "replica {sender} speaks from disk {theirs:016x}, but the cell was born with {expected:016x}: \
-         its data directory is not the one that it was born with"
+        "replica {sender} speaks from disk {theirs:016x}, but replica {sender} lives on disk \
+         {expected:016x}: two processes run under one id"
     )]
     OtherDisk {
         /// The sender.
         sender: ReplicaId,
         /// Its disk.
         theirs: u64,
-        /// The disk in the certificate.
+        /// The disk that is linked, or was dialled.
         expected: u64,
     },
     /// The sender was set back: its boot number is not above one that was seen.
@@ -105,6 +112,12 @@ pub enum Rejection {
         /// The sender.
         sender: ReplicaId,
     },
+    /// An address is longer than any can be.
+    #[error("replica {sender} gives an address of more than {ADDRESS_BYTES_MAX} bytes")]
+    BadAddress {
+        /// The sender.
+        sender: ReplicaId,
+    },
     /// A message is larger than any can be.
     #[error("a message of replica {sender} is larger than {MESSAGE_BYTES_MAX} bytes")]
     TooLarge {
@@ -117,15 +130,45 @@ pub enum Rejection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkNumber(u64);
 
+/// Whom to dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The disk that must answer; nothing if any may.
+    pub incarnation: Option<u64>,
+    /// Where.
+    pub address: String,
+}
+
 /// The gate of one replica.
 #[derive(Debug)]
 pub struct Gate {
     identity: Arc<Identity>,
-    seen: BTreeMap<ReplicaId, Seen>,
+    places: BTreeMap<ReplicaId, Place>,
 }
 
-/// What was seen of one peer.
+/// What is known of one id.
 #[derive(Debug, Default)]
+struct Place {
+    /// The member, as the state or the certificate names it.
+    member: Option<Target>,
+    /// The disk that is in the place, or was last.
+    disk: u64,
+    /// Where that disk says that it is dialled.
+    address: String,
+    /// Whether a link with it stands.
+    is_up: bool,
+    /// The newest link from it.
+    link: u64,
+    /// Whether something has passed on that.
+    begun: bool,
+    /// The pieces so far of a message that takes several envelopes.
+    pieces: Vec<u8>,
+    /// By disk: of the member's, and of the one in the place.
+    seen: BTreeMap<u64, Seen>,
+}
+
+/// What was seen of one disk.
+#[derive(Clone, Debug, Default)]
 struct Seen {
     boot: u64,
     /// Which process had that boot number; none if it was only heard of in an answer.
@@ -136,70 +179,163 @@ struct Seen {
     /// after that is not believed either, however high its boot number has risen meanwhile. (A lower
     /// number alone is no such proof: it may be the hello of a dead process that was read late.)
     is_condemned: bool,
-    /// The newest link.
-    link: u64,
-    /// Whether something has passed on it.
-    begun: bool,
-    /// The pieces so far of a message that takes several envelopes.
-    pieces: Vec<u8>,
+}
+
+impl Place {
+    /// Tells whether a disk is no member's.
+    fn is_guest(&self, disk: u64) -> bool {
+        match &self.member {
+            None => true,
+            Some(member) => member.incarnation.is_some_and(|own| own != disk),
+        }
+    }
+
+    /// Tells which disk is in the way of this one, if any: a guest waits until the place is free.
+    fn taken_from(&self, disk: u64) -> Option<u64> {
+        let taken = self.is_up && self.disk != disk && self.is_guest(disk);
+        taken.then_some(self.disk)
+    }
+
+    /// Puts a disk into the place. Links of another one are void from here on.
+    fn put(&mut self, disk: u64, address: &str) {
+        if self.disk != disk {
+            self.disk = disk;
+            self.link += 1;
+            self.begun = false;
+            self.pieces = Vec::new();
+        }
+        address.clone_into(&mut self.address);
+        let member = self.member.as_ref().and_then(|member| member.incarnation);
+        self.seen
+            .retain(|seen, _| *seen == disk || Some(*seen) == member);
+    }
+
+    /// Returns whom to dial: the guest that is here, else the member.
+    fn target(&self) -> Option<Target> {
+        if self.is_up && self.is_guest(self.disk) && !self.address.is_empty() {
+            return Some(Target {
+                incarnation: Some(self.disk),
+                address: self.address.clone(),
+            });
+        }
+        self.member.clone()
+    }
 }
 
 impl Gate {
-    /// Builds the gate of the replica that `identity` describes.
+    /// Builds the gate of a replica, which knows no member yet.
     #[must_use]
     pub fn new(identity: Arc<Identity>) -> Self {
-        let seen = identity
-            .peers
-            .keys()
-            .map(|&peer| (peer, Seen::default()))
+        let places = possible_peers(identity.replica)
+            .map(|peer| (peer, Place::default()))
             .collect();
-        Self { identity, seen }
+        Self { identity, places }
+    }
+
+    /// Learns who the members are.
+    pub fn set_members(&mut self, peers: &[Peer]) {
+        for (id, place) in &mut self.places {
+            let member = peers.iter().find(|peer| peer.id == *id);
+            place.member = member.map(|peer| Target {
+                incarnation: peer.incarnation,
+                address: peer.address.clone(),
+            });
+        }
+    }
+
+    /// Says whom to dial, by id.
+    #[must_use]
+    pub fn targets(&self) -> BTreeMap<ReplicaId, Option<Target>> {
+        let targets = self.places.iter();
+        targets.map(|(id, place)| (*id, place.target())).collect()
+    }
+
+    /// Notes whether a link with this disk of a peer stands.
+    pub fn set_up(&mut self, peer: ReplicaId, disk: u64, is_up: bool) {
+        if let Some(place) = self.places.get_mut(&peer).filter(|it| it.disk == disk) {
+            place.is_up = is_up;
+        }
     }
 
     /// Admits a link that a peer opens. Older links of that peer are void from here on.
     ///
     /// # Errors
-    /// [`Rejection`] if the hello does not fit the certificate, or if the peer was set back.
+    /// [`Rejection`] if another disk is in its place, or if the peer was set back.
     pub fn admit(&mut self, hello: &LinkHello) -> Result<(ReplicaId, LinkNumber), Rejection> {
         self.same_cell(hello.cell_id)?;
-        let sender = self.known(hello.sender, hello.sender_incarnation)?;
-        let ours = &self.identity;
-        if ReplicaId(hello.receiver) != ours.replica
-            || hello.receiver_incarnation != ours.incarnation
-        {
+        let ours = Arc::clone(&self.identity);
+        let sender = ReplicaId(hello.sender);
+        let disk = hello.sender_incarnation;
+        let place = self.place(sender)?;
+        let theirs = hello.receiver_incarnation;
+        if ReplicaId(hello.receiver) != ours.replica || theirs != ours.incarnation && theirs != 0 {
             return Err(Rejection::NotForUs {
                 receiver: ReplicaId(hello.receiver),
-                incarnation: hello.receiver_incarnation,
+                incarnation: theirs,
             });
         }
-        let seen = self.seen.entry(sender).or_default();
+        if hello.client_address.len().max(hello.peer_address.len()) > ADDRESS_BYTES_MAX {
+            return Err(Rejection::BadAddress { sender });
+        }
+        if let Some(expected) = place.taken_from(disk) {
+            return Err(Rejection::OtherDisk {
+                sender,
+                theirs: disk,
+                expected,
+            });
+        }
+        let mut seen = place.seen.get(&disk).cloned().unwrap_or_default();
         let same_life = seen.life.is_none_or(|life| life == hello.life);
         seen.is_condemned |= hello.boot == seen.boot && !same_life;
-        if hello.boot < seen.boot || !same_life && (hello.boot == seen.boot || seen.is_condemned) {
+        let forgot =
+            hello.boot < seen.boot || !same_life && (hello.boot == seen.boot || seen.is_condemned);
+        if !forgot {
+            if hello.boot > seen.boot {
+                seen.sequence = 0;
+            }
+            seen.boot = hello.boot;
+            seen.life = Some(hello.life);
+        }
+        let boot = seen.boot;
+        if forgot {
+            if let Some(known) = place.seen.get_mut(&disk) {
+                known.is_condemned = seen.is_condemned;
+            }
             return Err(Rejection::Forgot {
                 sender,
                 theirs: hello.boot,
-                seen: seen.boot,
+                seen: boot,
             });
         }
-        if hello.boot > seen.boot {
-            seen.sequence = 0;
-        }
-        seen.boot = hello.boot;
-        seen.life = Some(hello.life);
-        seen.link += 1;
-        seen.begun = false;
-        seen.pieces = Vec::new();
-        Ok((sender, LinkNumber(seen.link)))
+        place.put(disk, &hello.peer_address);
+        place.seen.insert(disk, seen);
+        place.link += 1;
+        place.begun = false;
+        place.pieces = Vec::new();
+        Ok((sender, LinkNumber(place.link)))
     }
 
-    /// Checks a peer's answer to a link that this replica opened to it.
+    /// Checks a peer's answer to a link that this replica opened to `target`.
     ///
     /// # Errors
-    /// [`Rejection`] if it lives on another disk, or was set back.
-    pub fn answered(&mut self, peer: ReplicaId, reply: &LinkReply) -> Result<(), Rejection> {
-        self.known(peer.0, reply.incarnation)?;
-        let seen = self.seen.entry(peer).or_default();
+    /// [`Rejection`] if another disk was meant or is in its place, or if it was set back.
+    pub fn answered(
+        &mut self,
+        peer: ReplicaId,
+        target: &Target,
+        reply: &LinkReply,
+    ) -> Result<(), Rejection> {
+        let disk = reply.incarnation;
+        let place = self.place(peer)?;
+        let meant = target.incarnation.filter(|meant| *meant != disk);
+        if let Some(expected) = meant.or_else(|| place.taken_from(disk)) {
+            return Err(Rejection::OtherDisk {
+                sender: peer,
+                theirs: disk,
+                expected,
+            });
+        }
+        let mut seen = place.seen.get(&disk).cloned().unwrap_or_default();
         if seen.is_condemned {
             return Err(Rejection::Forgot {
                 sender: peer,
@@ -214,12 +350,14 @@ impl Gate {
                 seen: seen.boot,
             });
         }
+        place.put(disk, &reply.peer_address);
         if reply.boot > seen.boot {
             seen.boot = reply.boot;
             seen.life = None;
             seen.sequence = 0;
-            seen.pieces = Vec::new();
+            place.pieces = Vec::new();
         }
+        place.seen.insert(disk, seen);
         Ok(())
     }
 
@@ -236,7 +374,7 @@ impl Gate {
         envelope: PeerEnvelope,
     ) -> Result<Option<Vec<u8>>, Rejection> {
         self.same_cell(envelope.cell_id)?;
-        let ours = &self.identity;
+        let ours = Arc::clone(&self.identity);
         if envelope.receiver_incarnation != ours.incarnation {
             return Err(Rejection::NotForUs {
                 receiver: ours.replica,
@@ -249,34 +387,44 @@ impl Gate {
                 ours: ours.replica,
             });
         }
-        self.known(envelope.sender, envelope.sender_incarnation)?;
-        let seen = self.seen.entry(sender).or_default();
-        if link.0 != seen.link || envelope.boot != seen.boot {
+        let place = self.place(sender)?;
+        if link.0 != place.link {
+            return Err(Rejection::Superseded { sender });
+        }
+        if envelope.sender_incarnation != place.disk {
+            return Err(Rejection::OtherDisk {
+                sender,
+                theirs: envelope.sender_incarnation,
+                expected: place.disk,
+            });
+        }
+        let seen = place.seen.entry(place.disk).or_default();
+        if envelope.boot != seen.boot {
             return Err(Rejection::Superseded { sender });
         }
         if envelope.sequence <= seen.sequence {
             return Ok(None);
         }
-        if seen.begun && envelope.sequence != seen.sequence + 1 {
+        if place.begun && envelope.sequence != seen.sequence + 1 {
             return Err(Rejection::Gap {
                 sender,
                 last: seen.sequence,
                 theirs: envelope.sequence,
             });
         }
-        seen.begun = true;
+        place.begun = true;
         seen.sequence = envelope.sequence;
-        if (seen.pieces.len() + envelope.body.len()) as u64 > MESSAGE_BYTES_MAX {
+        if (place.pieces.len() + envelope.body.len()) as u64 > MESSAGE_BYTES_MAX {
             return Err(Rejection::TooLarge { sender });
         }
         if envelope.continues {
-            seen.pieces.extend_from_slice(&envelope.body);
+            place.pieces.extend_from_slice(&envelope.body);
             return Ok(None);
         }
-        if seen.pieces.is_empty() {
+        if place.pieces.is_empty() {
             return Ok(Some(envelope.body.to_vec()));
         }
-        let mut whole = std::mem::take(&mut seen.pieces);
+        let mut whole = std::mem::take(&mut place.pieces);
         whole.extend_from_slice(&envelope.body);
         Ok(Some(whole))
     }
@@ -292,19 +440,19 @@ impl Gate {
         link: LinkNumber,
         boot: u64,
     ) -> Result<(), Rejection> {
-        let stands = self
-            .seen
-            .get(&sender)
-            .is_some_and(|seen| seen.link == link.0 && seen.boot == boot);
+        let stands = self.places.get(&sender).is_some_and(|place| {
+            let seen = place.seen.get(&place.disk);
+            place.link == link.0 && seen.is_some_and(|seen| seen.boot == boot)
+        });
         stands.then_some(()).ok_or(Rejection::Superseded { sender })
     }
 
     /// Tells whether `link` is still the newest of that peer.
     #[must_use]
     pub fn is_newest(&self, sender: ReplicaId, link: LinkNumber) -> bool {
-        self.seen
+        self.places
             .get(&sender)
-            .is_some_and(|seen| seen.link == link.0)
+            .is_some_and(|place| place.link == link.0)
     }
 
     fn same_cell(&self, theirs: u64) -> Result<(), Rejection> {
@@ -317,21 +465,17 @@ impl Gate {
         })
     }
 
-    fn known(&self, sender: u64, incarnation: u64) -> Result<ReplicaId, Rejection> {
-        let id = ReplicaId(sender);
-        let Some(peer) = self.identity.peers.get(&id) else {
-            return Err(Rejection::Stranger {
-                sender: id,
-                ours: self.identity.replica,
-            });
-        };
-        if peer.incarnation != incarnation {
-            return Err(Rejection::OtherDisk {
-                sender: id,
-                theirs: incarnation,
-                expected: peer.incarnation,
-            });
-        }
-        Ok(id)
+    fn place(&mut self, sender: ReplicaId) -> Result<&mut Place, Rejection> {
+        let ours = self.identity.replica;
+        self.places
+            .get_mut(&sender)
+            .ok_or(Rejection::Stranger { sender, ours })
     }
+}
+
+/// Returns the ids that a peer of this replica can have.
+pub(super) fn possible_peers(own: ReplicaId) -> impl Iterator<Item = ReplicaId> {
+    (1..=REPLICAS_MAX as u64)
+        .map(ReplicaId)
+        .filter(move |id| *id != own)
 }

@@ -2,18 +2,16 @@
 
 use super::Shared;
 use super::accept::Incoming;
-use super::gate::Gate;
 use super::standing::{Direction, PeerStanding};
-use super::tests::{envelope, heartbeat, hello, identity};
+use super::tests::{envelope, heartbeat, hello, identity, members, reply, target};
 use crate::api::door::{Inbox, door};
 use crate::api::streams::StreamTable;
-use cotter_proto::peer::v1::{LinkReply, PeerEnvelope};
+use cotter_proto::peer::v1::PeerEnvelope;
 use cotter_replica::{Input, PeerMessage};
 use cotter_types::ReplicaId;
 use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::HeartbeatMsg;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 const PEER: ReplicaId = ReplicaId(2);
 
@@ -36,16 +34,11 @@ enum Handed {
 impl Reached {
     fn new() -> Self {
         let (door, inbox, streams) = door();
-        let identity = identity(1, 1);
-        let shared = Arc::new(Shared {
-            gate: Mutex::new(Gate::new(Arc::clone(&identity))),
-            complaints: Mutex::new(BTreeMap::new()),
-            identity,
-            door: door.clone(),
-        });
+        let shared = Arc::new(Shared::new(identity(1, 1), door));
+        shared.gate().set_members(&members(1));
         Self {
+            standing: Arc::new(PeerStanding::new(PEER, Arc::clone(&shared))),
             shared,
-            standing: Arc::new(PeerStanding::new(PEER, door)),
             inbox,
             streams,
         }
@@ -98,13 +91,13 @@ fn message(boot: u64, sequence: u32) -> PeerEnvelope {
 async fn a_message_that_an_old_link_still_decodes_does_not_follow_those_of_a_newer_one() {
     let mut reached = Reached::new();
     let old = reached.admit(1);
-    assert!(old.connected(1).await);
+    assert!(old.connected(hello(1, 1)).await);
     let first = old.pass(message(1, 1)).await.unwrap().unwrap();
     old.hand_over(first).await.unwrap();
     // The old link is here when the peer dials anew: past the gate, and not handed over.
     let late = old.pass(message(1, 2)).await.unwrap().unwrap();
     let new = reached.admit(1);
-    assert!(new.connected(1).await);
+    assert!(new.connected(hello(1, 1)).await);
     let newer = new.pass(message(1, 3)).await.unwrap().unwrap();
     new.hand_over(newer).await.unwrap();
     assert!(old.hand_over(late).await.is_err());
@@ -123,12 +116,12 @@ async fn a_message_of_a_dead_process_is_void_once_its_successor_was_heard_of() {
     let old = reached.admit(1);
     let late = old.pass(message(1, 1)).await.unwrap().unwrap();
     // The successor has answered a link that this replica opened, and opened none itself yet.
-    let reply = LinkReply {
-        incarnation: hello(1, 1).sender_incarnation,
-        boot: 2,
-        feature_level_max: 1,
-    };
-    reached.shared.gate().answered(PEER, &reply).unwrap();
+    let disk = hello(1, 1).sender_incarnation;
+    reached
+        .shared
+        .gate()
+        .answered(PEER, &target(disk), &reply(disk, 2))
+        .unwrap();
     assert!(old.hand_over(late).await.is_err());
     assert_eq!(reached.handed(), []);
 }
@@ -138,8 +131,8 @@ async fn a_link_that_was_replaced_before_it_was_told_of_is_not_told_of() {
     let mut reached = Reached::new();
     let old = reached.admit(1);
     let new = reached.admit(1);
-    assert!(new.connected(1).await);
-    assert!(!old.connected(1).await);
+    assert!(new.connected(hello(1, 1)).await);
+    assert!(!old.connected(hello(1, 1)).await);
     let lost = reached.standing.down(Direction::Incoming, || true).await;
     assert!(lost);
     assert_eq!(reached.handed(), [Handed::Connected, Handed::Lost]);

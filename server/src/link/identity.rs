@@ -1,18 +1,8 @@
-//! Who a replica is to its peers, and whom it expects at the other end.
+//! Who a replica is to its peers.
 
 use cotter_types::{CellId, ReplicaId};
-use std::collections::BTreeMap;
 
-/// A peer as the certificate of birth and the configuration name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerIdentity {
-    /// Which disk it lives on, from the certificate.
-    pub incarnation: u64,
-    /// Where it is dialled, from the configuration.
-    pub address: String,
-}
-
-/// What a replica says of itself on every link, and what it checks of others.
+/// What a replica says of itself on every link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cell.
@@ -26,6 +16,8 @@ pub struct Identity {
     /// Drawn at random for this process. Two lives with one boot number mean that the disk was set
     /// back in between.
     pub life: u64,
-    /// The other members.
-    pub peers: BTreeMap<ReplicaId, PeerIdentity>,
+    /// Where clients reach it, as it advertises.
+    pub client_address: String,
+    /// Where its peers reach it, as it advertises.
+    pub peer_address: String,
 }

@@ -12,6 +12,8 @@ mod dial;
 mod envelope;
 mod gate;
 #[cfg(test)]
+mod guest_tests;
+#[cfg(test)]
 mod handover_tests;
 mod identity;
 mod queue;
@@ -19,21 +21,24 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-pub use gate::{Gate, LinkNumber, MESSAGE_BYTES_MAX, Rejection};
-pub use identity::{Identity, PeerIdentity};
+pub use gate::{Gate, LinkNumber, MESSAGE_BYTES_MAX, Rejection, Target};
+pub use identity::Identity;
 pub use queue::{PEER_QUEUE_BYTES_MAX, PEER_QUEUE_MESSAGES_MAX, PeerSender};
 
 use crate::api::door::Door;
 use crate::birth::BirthDesk;
 use crate::net::{self, TcpListener};
 use accept::PeerDoor;
+use cotter_replica::{Peer, PeerMessage};
 use cotter_types::ReplicaId;
 use dial::Dialler;
+use gate::possible_peers;
 use queue::{PeerReceiver, peer_queue};
 use standing::PeerStanding;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tonic::transport::Server;
 
@@ -44,12 +49,31 @@ struct Shared {
     door: Door,
     gate: Mutex<Gate>,
     complaints: Mutex<Complaints>,
+    /// Whom to dial may have changed.
+    changed: Notify,
 }
 
 /// What was last said about each peer's refused links, and when.
 type Complaints = BTreeMap<ReplicaId, (Rejection, Instant)>;
 
 impl Shared {
+    fn new(identity: Identity, door: Door) -> Self {
+        let identity = Arc::new(identity);
+        Self {
+            gate: Mutex::new(Gate::new(Arc::clone(&identity))),
+            complaints: Mutex::new(BTreeMap::new()),
+            identity,
+            door,
+            changed: Notify::new(),
+        }
+    }
+
+    /// Notes whether a link with this disk of a peer stands.
+    fn set_up(&self, peer: ReplicaId, disk: u64, is_up: bool) {
+        self.gate().set_up(peer, disk, is_up);
+        self.changed.notify_one();
+    }
+
     /// Returns the gate. It is locked for one check at a time, together with what must not happen
     /// after another check, and never across a wait.
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -64,67 +88,105 @@ impl Shared {
     }
 }
 
-/// The queues to all peers, for the owner thread.
-pub type PeerSenders = BTreeMap<ReplicaId, PeerSender>;
+/// All peers that there can be, for the owner thread.
+#[derive(Debug)]
+pub struct Peers {
+    shared: Arc<Shared>,
+    queues: BTreeMap<ReplicaId, PeerSender>,
+}
+
+impl Peers {
+    /// Queues a message for a peer, or drops it. Never waits.
+    pub fn send(&self, to: ReplicaId, message: PeerMessage) {
+        if let Some(queue) = self.queues.get(&to) {
+            queue.send(message);
+        }
+    }
+
+    /// Links with these peers from here on.
+    pub fn link_with(&self, peers: &[Peer]) {
+        self.shared.gate().set_members(peers);
+        self.shared.changed.notify_one();
+    }
+
+    /// Returns how many messages wait for each.
+    pub fn waiting(&self) -> impl Iterator<Item = (ReplicaId, usize)> {
+        self.queues.iter().map(|(id, queue)| (*id, queue.waiting()))
+    }
+}
 
 /// Links that are not begun yet: the queues exist, so that the owner can be built first.
 #[derive(Debug)]
 pub struct PreparedLinks {
-    identity: Arc<Identity>,
+    shared: Arc<Shared>,
     receivers: BTreeMap<ReplicaId, PeerReceiver>,
 }
 
-/// Builds the queues to all peers of `identity`.
+/// Builds the queues to all peers that there can be; who is a peer is told later.
 #[must_use]
-pub fn prepare(identity: Identity) -> (PeerSenders, PreparedLinks) {
-    let mut senders = BTreeMap::new();
+pub fn prepare(identity: Identity, door: Door) -> (Peers, PreparedLinks) {
+    let shared = Arc::new(Shared::new(identity, door));
+    let mut queues = BTreeMap::new();
     let mut receivers = BTreeMap::new();
-    for &peer in identity.peers.keys() {
+    for peer in possible_peers(shared.identity.replica) {
         let (sender, receiver) = peer_queue(PEER_QUEUE_MESSAGES_MAX);
-        senders.insert(peer, sender);
+        queues.insert(peer, sender);
         receivers.insert(peer, receiver);
     }
-    let identity = Arc::new(identity);
-    (
-        senders,
-        PreparedLinks {
-            identity,
-            receivers,
-        },
-    )
+    let peers = Peers {
+        shared: Arc::clone(&shared),
+        queues,
+    };
+    (peers, PreparedLinks { shared, receivers })
 }
 
 impl PreparedLinks {
-    /// Begins to dial all peers and to accept them on `listener`. The links live until the returned
+    /// Begins to dial peers and to accept them on `listener`. The links live until the returned
     /// [`Links`] is dropped.
     #[must_use]
-    pub fn start(self, listener: TcpListener, door: Door, birth: Arc<BirthDesk>) -> Links {
-        let shared = Arc::new(Shared {
-            gate: Mutex::new(Gate::new(Arc::clone(&self.identity))),
-            complaints: Mutex::new(BTreeMap::new()),
-            identity: self.identity,
-            door: door.clone(),
-        });
+    pub fn start(self, listener: TcpListener, birth: Arc<BirthDesk>) -> Links {
+        let shared = self.shared;
         let mut standings = BTreeMap::new();
+        let mut targets = BTreeMap::new();
         let mut tasks = JoinSet::new();
         for (peer, queue) in self.receivers {
-            let standing = Arc::new(PeerStanding::new(peer, door.clone()));
+            let standing = Arc::new(PeerStanding::new(peer, Arc::clone(&shared)));
             standings.insert(peer, Arc::clone(&standing));
+            let (sender, target) = watch::channel(None);
+            targets.insert(peer, sender);
             let dialler = Dialler {
                 shared: Arc::clone(&shared),
                 peer,
+                target,
                 queue,
                 standing,
             };
             tasks.spawn(dialler.run());
         }
         let door = PeerDoor {
-            shared,
+            shared: Arc::clone(&shared),
             standings: Arc::new(standings),
             birth,
         };
         tasks.spawn(serve(listener, door));
+        tasks.spawn(direct(shared, targets));
         Links { _tasks: tasks }
+    }
+}
+
+/// Tells each dialler whom to dial, whenever that may have changed.
+async fn direct(shared: Arc<Shared>, diallers: BTreeMap<ReplicaId, watch::Sender<Option<Target>>>) {
+    loop {
+        let mut targets = shared.gate().targets();
+        for (id, dialler) in &diallers {
+            let target = targets.remove(id).flatten();
+            dialler.send_if_modified(|dialled| {
+                let changed = *dialled != target;
+                *dialled = target;
+                changed
+            });
+        }
+        shared.changed.notified().await;
     }
 }
 

@@ -1,19 +1,38 @@
 //! Tells the owner when a peer is connected and when it is lost, in the right order.
 //!
 //! Two links join a pair of replicas, one in each direction, and each is served by a task of its own.
-//! The peer is lost when both are down. Every new link, in either direction, is told as connected:
-//! what was under way on the one before it may be gone, and OmniPaxos must hear of it.
+//! The peer is lost when both are down, or when another disk takes its place. Every new link, in either
+//! direction, is told as connected: what was under way on the one before it may be gone, and OmniPaxos
+//! must hear of it.
 
-use crate::api::door::Door;
+use super::Shared;
 use cotter_replica::Input;
 use cotter_types::ReplicaId;
+use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// Which links with a peer stand.
 #[derive(Clone, Copy, Debug, Default)]
 struct Up {
+    /// From which disk the peer speaks.
+    disk: u64,
     outgoing: bool,
     incoming: bool,
+}
+
+impl Up {
+    fn stands(self) -> bool {
+        self.outgoing || self.incoming
+    }
+}
+
+/// Who is at the other end of a link, as it says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OtherEnd {
+    pub(super) disk: u64,
+    pub(super) feature_level_max: u32,
+    pub(super) client_address: String,
+    pub(super) peer_address: String,
 }
 
 /// Reports on one peer. The lock is held while the owner is told, so that the two directions cannot
@@ -21,7 +40,7 @@ struct Up {
 #[derive(Debug)]
 pub(super) struct PeerStanding {
     peer: ReplicaId,
-    door: Door,
+    shared: Arc<Shared>,
     up: Mutex<Up>,
 }
 
@@ -34,10 +53,10 @@ pub(super) enum Direction {
 
 impl PeerStanding {
     /// Builds the reporter for `peer`, which is not connected yet.
-    pub(super) fn new(peer: ReplicaId, door: Door) -> Self {
+    pub(super) fn new(peer: ReplicaId, shared: Arc<Shared>) -> Self {
         Self {
             peer,
-            door,
+            shared,
             up: Mutex::new(Up::default()),
         }
     }
@@ -47,26 +66,35 @@ impl PeerStanding {
     pub(super) async fn connected(
         &self,
         direction: Direction,
-        feature_level_max: u32,
+        end: OtherEnd,
         is_newest: impl FnOnce() -> bool,
     ) -> bool {
         let mut up = self.up.lock().await;
         if !is_newest() {
             return false;
         }
+        if up.disk != end.disk {
+            if up.stands() {
+                self.tell(Input::PeerLost { peer: self.peer }).await;
+            }
+            *up = Up {
+                disk: end.disk,
+                ..Up::default()
+            };
+        }
         match direction {
             Direction::Outgoing => up.outgoing = true,
             Direction::Incoming => up.incoming = true,
         }
-        let peer = self.peer;
-        // A closed door means that the replica is stopping.
-        let _ = self
-            .door
-            .send(Input::PeerConnected {
-                peer,
-                feature_level_max,
-            })
-            .await;
+        self.shared.set_up(self.peer, up.disk, true);
+        let connected = Input::PeerConnected {
+            peer: self.peer,
+            feature_level_max: end.feature_level_max,
+            incarnation: end.disk,
+            client_address: end.client_address,
+            peer_address: end.peer_address,
+        };
+        self.tell(connected).await;
         true
     }
 
@@ -81,15 +109,21 @@ impl PeerStanding {
         if !is_newest() {
             return false;
         }
-        let was_up = up.outgoing || up.incoming;
+        let was_up = up.stands();
         match direction {
             Direction::Outgoing => up.outgoing = false,
             Direction::Incoming => up.incoming = false,
         }
-        let lost = was_up && !up.outgoing && !up.incoming;
+        let lost = was_up && !up.stands();
         if lost {
-            let _ = self.door.send(Input::PeerLost { peer: self.peer }).await;
+            self.shared.set_up(self.peer, up.disk, false);
+            self.tell(Input::PeerLost { peer: self.peer }).await;
         }
         lost
+    }
+
+    async fn tell(&self, input: Input) {
+        // A closed door means that the replica is stopping.
+        let _ = self.shared.door.send(input).await;
     }
 }

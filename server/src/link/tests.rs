@@ -1,40 +1,67 @@
 //! What passes the gate, and what a queue does when it is full.
 
 use super::envelope::{Packer, Size};
-use super::gate::{Gate, LinkNumber, MESSAGE_BYTES_MAX, Rejection};
-use super::identity::{Identity, PeerIdentity};
+use super::gate::{Gate, LinkNumber, MESSAGE_BYTES_MAX, Rejection, Target};
+use super::identity::Identity;
 use super::queue::{PEER_QUEUE_BYTES_MAX, PeerSender, peer_queue};
 use cotter_proto::peer::v1::{LinkHello, LinkReply, PeerEnvelope};
-use cotter_replica::{ChapterKey, Payload, PeerMessage};
+use cotter_replica::{ChapterKey, Payload, Peer, PeerMessage};
 use cotter_types::{CellId, ReplicaId};
 use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatRequest};
 use omnipaxos::messages::sequence_paxos::{PaxosMessage, PaxosMsg};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const CELL: u64 = 77;
 const DISKS: [u64; 4] = [0, 101, 102, 103];
 
-pub(super) fn identity(replica: u64, boot: u64) -> Arc<Identity> {
-    let peers: BTreeMap<_, _> = (1..=3)
-        .filter(|&id| id != replica)
-        .map(|id| {
-            let peer = PeerIdentity {
-                incarnation: DISKS[id as usize],
-                address: String::new(),
-            };
-            (ReplicaId(id), peer)
-        })
-        .collect();
-    Arc::new(Identity {
+pub(super) fn identity(replica: u64, boot: u64) -> Identity {
+    Identity {
         cell_id: CellId(CELL),
         replica: ReplicaId(replica),
         incarnation: DISKS[replica as usize],
         boot,
         life: 1_000 + boot,
-        peers,
-    })
+        client_address: format!("client-{replica}:1"),
+        peer_address: format!("peer-{replica}:1"),
+    }
+}
+
+/// The other members of a cell of three.
+pub(super) fn members(replica: u64) -> Vec<Peer> {
+    (1..=3)
+        .filter(|&id| id != replica)
+        .map(|id| Peer {
+            id: ReplicaId(id),
+            incarnation: Some(DISKS[id as usize]),
+            address: format!("peer-{id}:1"),
+        })
+        .collect()
+}
+
+/// The gate of replica 1 of a cell of three.
+pub(super) fn gate() -> Gate {
+    let mut gate = Gate::new(Arc::new(identity(1, 1)));
+    gate.set_members(&members(1));
+    gate
+}
+
+/// What replica 1 dials to reach a disk of replica 2.
+pub(super) fn target(disk: u64) -> Target {
+    Target {
+        incarnation: Some(disk),
+        address: "peer-2:1".to_owned(),
+    }
+}
+
+pub(super) fn reply(disk: u64, boot: u64) -> LinkReply {
+    LinkReply {
+        incarnation: disk,
+        boot,
+        feature_level_max: 1,
+        client_address: "client-2:1".to_owned(),
+        peer_address: "peer-2:1".to_owned(),
+    }
 }
 
 pub(super) fn hello(boot: u64, life: u64) -> LinkHello {
@@ -48,6 +75,8 @@ pub(super) fn hello(boot: u64, life: u64) -> LinkHello {
         feature_level_max: 1,
         version: String::new(),
         life,
+        client_address: "client-2:1".to_owned(),
+        peer_address: "peer-2:1".to_owned(),
     }
 }
 
@@ -65,7 +94,7 @@ pub(super) fn envelope(boot: u64, sequence: u64) -> PeerEnvelope {
 }
 
 fn gate_with_link(boot: u64) -> (Gate, LinkNumber) {
-    let mut gate = Gate::new(identity(1, 1));
+    let mut gate = gate();
     let (_, link) = gate.admit(&hello(boot, 1)).unwrap();
     (gate, link)
 }
@@ -195,12 +224,8 @@ fn a_replica_that_was_set_back_stays_refused_however_often_it_starts() {
     for boot in 6..9 {
         let refused = gate.admit(&hello(boot, boot)).unwrap_err();
         assert!(matches!(refused, Rejection::Forgot { seen: 5, .. }));
-        let reply = LinkReply {
-            incarnation: DISKS[2],
-            boot,
-            feature_level_max: 1,
-        };
-        assert!(gate.answered(ReplicaId(2), &reply).is_err());
+        let answered = gate.answered(ReplicaId(2), &target(DISKS[2]), &reply(DISKS[2], boot));
+        assert!(answered.is_err());
     }
     // The process that did not forget, if it is still there, goes on.
     assert!(gate.admit(&hello(5, 1)).is_ok());
@@ -208,13 +233,10 @@ fn a_replica_that_was_set_back_stays_refused_however_often_it_starts() {
 
 #[test]
 fn an_answer_tells_of_a_boot_number_too() {
-    let mut gate = Gate::new(identity(1, 1));
-    let reply = |incarnation, boot| LinkReply {
-        incarnation,
-        boot,
-        feature_level_max: 1,
-    };
-    gate.answered(ReplicaId(2), &reply(DISKS[2], 3)).unwrap();
+    let mut gate = gate();
+    let target = target(DISKS[2]);
+    gate.answered(ReplicaId(2), &target, &reply(DISKS[2], 3))
+        .unwrap();
     assert!(matches!(
         gate.admit(&hello(2, 1)),
         Err(Rejection::Forgot {
@@ -225,7 +247,7 @@ fn an_answer_tells_of_a_boot_number_too() {
     ));
     assert!(gate.admit(&hello(3, 1)).is_ok());
     assert!(matches!(
-        gate.answered(ReplicaId(2), &reply(DISKS[2], 1)),
+        gate.answered(ReplicaId(2), &target, &reply(DISKS[2], 1)),
         Err(Rejection::Earlier {
             theirs: 1,
             seen: 3,
@@ -233,14 +255,14 @@ fn an_answer_tells_of_a_boot_number_too() {
         })
     ));
     assert!(matches!(
-        gate.answered(ReplicaId(2), &reply(9, 3)),
+        gate.answered(ReplicaId(2), &target, &reply(9, 3)),
         Err(Rejection::OtherDisk { theirs: 9, .. })
     ));
 }
 
 #[test]
-fn a_hello_must_fit_the_certificate() {
-    let mut gate = Gate::new(identity(1, 1));
+fn a_hello_must_fit_this_cell_and_this_disk() {
+    let mut gate = gate();
     let admit = |gate: &mut Gate, change: &dyn Fn(&mut LinkHello)| {
         let mut hello = hello(1, 1);
         change(&mut hello);
@@ -248,12 +270,12 @@ fn a_hello_must_fit_the_certificate() {
     };
     let other_cell = admit(&mut gate, &|hello| hello.cell_id = 78);
     assert!(matches!(other_cell, Rejection::OtherCell { .. }));
-    let stranger = admit(&mut gate, &|hello| hello.sender = 4);
+    let stranger = admit(&mut gate, &|hello| hello.sender = 6);
     assert!(matches!(stranger, Rejection::Stranger { .. }));
     let itself = admit(&mut gate, &|hello| hello.sender = 1);
     assert!(matches!(itself, Rejection::Stranger { .. }));
-    let other_disk = admit(&mut gate, &|hello| hello.sender_incarnation = 9);
-    assert!(matches!(other_disk, Rejection::OtherDisk { theirs: 9, .. }));
+    let long = admit(&mut gate, &|hello| hello.peer_address = "x".repeat(261));
+    assert!(matches!(long, Rejection::BadAddress { .. }));
     let for_another = admit(&mut gate, &|hello| hello.receiver = 3);
     assert!(matches!(for_another, Rejection::NotForUs { .. }));
     let for_our_old_disk = admit(&mut gate, &|hello| hello.receiver_incarnation = 9);
@@ -261,7 +283,7 @@ fn a_hello_must_fit_the_certificate() {
 }
 
 #[test]
-fn an_envelope_must_fit_the_certificate() {
+fn an_envelope_must_fit_its_link() {
     let (mut gate, link) = gate_with_link(1);
     let mut rejected = |change: &dyn Fn(&mut PeerEnvelope)| {
         let mut envelope = envelope(1, 1);
@@ -294,8 +316,8 @@ fn an_envelope_must_fit_the_certificate() {
 
 #[tokio::test]
 async fn what_the_packer_packs_comes_out_of_the_gate_the_same() {
-    let sender = identity(2, 1);
-    let mut packer = Packer::new(sender, DISKS[1]);
+    let mut packer = Packer::new(Arc::new(identity(2, 1)));
+    packer.address(DISKS[1]);
     let (mut gate, link) = gate_with_link(1);
     // Small ones share a frame; a large one takes several.
     let messages = [
@@ -334,7 +356,7 @@ async fn what_the_packer_packs_comes_out_of_the_gate_the_same() {
 
 #[tokio::test]
 async fn what_waits_goes_before_a_large_message_and_nothing_is_added_behind_it() {
-    let mut packer = Packer::new(identity(2, 1), DISKS[1]);
+    let mut packer = Packer::new(Arc::new(identity(2, 1)));
     packer.add(heartbeat(1)).unwrap();
     packer.add(forwarded(5_000_000)).unwrap();
     assert!(packer.is_full());

@@ -36,6 +36,9 @@ pub enum CellState {
     Forming,
     /// Every member holds it.
     Born,
+    /// This replica joined after the birth: it was not born with the cell, or not on this disk. It
+    /// votes on nothing before the log names its disk.
+    Joined,
 }
 
 /// Who a replica is.
@@ -61,6 +64,15 @@ impl Identity {
             }
         }
         match members.iter().find(|member| member.id == self.replica) {
+            Some(member)
+                if self.state == CellState::Joined && member.incarnation == self.incarnation =>
+            {
+                Some(format!(
+                    "replica {} joined, but the certificate names its disk",
+                    self.replica
+                ))
+            }
+            _ if self.state == CellState::Joined => None,
             None => Some(format!(
                 "the certificate does not name replica {}",
                 self.replica

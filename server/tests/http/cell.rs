@@ -58,6 +58,7 @@ impl Cell {
                 timing: Timing::default(),
                 chapters: ChapterPolicy::default(),
                 history: HistorySettings::default(),
+                take_back: false,
                 client_listener: client,
                 peer_listener: peer,
             };

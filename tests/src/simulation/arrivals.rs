@@ -26,6 +26,11 @@ impl World {
             chapter: chapter.number,
             membership: chapter.membership(),
         };
+        // Only a disk that votes forwards proposals, and a machine that is gone forwards nothing.
+        let voter = self.voter(from);
+        if self.hosts[from].running.is_none() || !chapter.voters.contains(&voter) {
+            return;
+        }
         // The entry is one of the last chapter that anybody has begun.
         if chapter.number != self.checkers.history.chapter_at(usize::MAX).0 {
             return;
@@ -46,11 +51,18 @@ impl World {
         if host.life != life || !self.network.connection(key).stands() {
             return;
         }
+        let incarnation = self.hosts[peer].disk.incarnation;
+        let client_address = self.hosts[peer].client_address().to_owned();
+        let peer_address = format!("replica-{}:7500", peer + 1);
+        let host = &mut self.hosts[place];
         if let Some(running) = &mut host.running {
             running.links.insert(peer, key);
             let input = Input::PeerConnected {
                 peer: Self::replica_id(peer),
                 feature_level_max: FEATURE_LEVEL_MAX,
+                incarnation,
+                client_address,
+                peer_address,
             };
             self.host_input(place, life, input);
         }

@@ -326,7 +326,10 @@ impl World {
                 self.caller_holds(place, lock, *lease_ms, None)
             }
             CallAnswer::Done(
-                CallResponse::Released | CallResponse::Changed(_) | CallResponse::Found(_),
+                CallResponse::Released
+                | CallResponse::Changed(_)
+                | CallResponse::Found(_)
+                | CallResponse::Administered(_),
             )
             | CallAnswer::Refused(_) => {
                 self.caller_rests(place);

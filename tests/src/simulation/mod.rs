@@ -23,6 +23,7 @@ mod judgement;
 mod knowledge;
 mod links;
 mod network;
+mod operator;
 mod profile;
 mod program;
 mod random;

@@ -144,6 +144,9 @@ fn trouble(world: &World) -> Option<String> {
     if masters != 1 {
         return Some(format!("there are {masters} masters"));
     }
+    if world.profile.replicas > 1 && world.somebody_has_no_vote() {
+        return Some("a replica has no vote".to_owned());
+    }
     for guest in &world.guests {
         if guest.scripted {
             if !guest.finished {

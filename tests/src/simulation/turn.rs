@@ -60,7 +60,7 @@ impl World {
         running
             .replica
             .propose(reading, host.wall_offset_ms + now / 1_000);
-        let boot = host.boot;
+        let boot = u64::from(host.life);
         let mut early = Vec::new();
         while let Some(output) = running.replica.poll() {
             early.push(output);
@@ -161,7 +161,7 @@ impl World {
             return Ok(());
         }
         running.busy = false;
-        let boot = host.boot;
+        let boot = u64::from(host.life);
         let outbox = std::mem::take(&mut running.outbox);
         let more = !running.inbox.is_empty();
         let wake = host.clock.when(running.replica.next_wake(), now);
@@ -213,6 +213,8 @@ impl World {
             Output::Discard { below } => self.discard(place, below),
             // The history is no part of what is simulated.
             Output::Past(_) => {}
+            // Everybody is linked with everybody.
+            Output::Peers { .. } => {}
             Output::Log(happening) => {
                 self.tally.happened(&happening);
                 self.note(|| format!("replica {}: {happening:?}", place + 1));

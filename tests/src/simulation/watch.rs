@@ -199,7 +199,7 @@ impl World {
                 let history = &self.checkers.history;
                 self.checkers.calls.released(history, *lock, answer)?;
             }
-            Call::Renew { .. } | Call::Query(_) => {}
+            Call::Renew { .. } | Call::Query(_) | Call::Administer(_) => {}
         }
         let promised = match (asked, answer) {
             (Call::Renew { lock, .. }, CallAnswer::Done(_)) => lock.session,

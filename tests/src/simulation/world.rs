@@ -12,6 +12,7 @@ use super::host::{Host, incarnation};
 use super::judgement::Checkers;
 use super::knowledge::Knowledge;
 use super::network::{Arrival, ConnectionKey, Machine, Network, Parcel};
+use super::operator::Operator;
 use super::profile::{Choices, Profile};
 use super::random::Random;
 use super::tally::Tally;
@@ -106,6 +107,8 @@ pub(super) enum Event {
     Flap { low: usize, high: usize, left: u64 },
     /// A proposal of long ago reaches a replica.
     Stray { to: usize },
+    /// Whoever runs the cell looks at it.
+    Operator,
     /// The next fault.
     Fault,
     /// A fault ends.
@@ -155,6 +158,7 @@ pub(super) struct World {
     pub(super) knowledge: Knowledge,
     pub(super) genesis: Genesis,
     pub(super) random: Random,
+    pub(super) operator: Operator,
     pub(super) tally: Tally,
     /// Past this point nothing fails any more.
     pub(super) healed: bool,
@@ -207,6 +211,7 @@ impl World {
             knowledge: Knowledge::new(profile.locks, profile.nodes),
             genesis,
             random,
+            operator: Operator::new(seed, profile.replicas),
             tally: Tally::default(),
             healed: false,
             trace,
@@ -240,6 +245,7 @@ impl World {
         let pace = self.profile.fault_pace_us;
         let first = 500_000 + self.random.around(pace);
         self.agenda.after(first, Event::Fault);
+        self.operator_later();
         Ok(())
     }
 
@@ -371,6 +377,10 @@ impl World {
             }
             Event::Stray { to } => {
                 self.stray_to(to);
+                Ok(())
+            }
+            Event::Operator => {
+                self.operator_looks();
                 Ok(())
             }
             Event::Fault => self.fault(),

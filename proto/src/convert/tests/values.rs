@@ -251,6 +251,8 @@ impl Draw {
             peer_address: self.text(),
             connected: self.flag(),
             heard_ms_ago: self.maybe(Self::number),
+            votes: self.flag(),
+            disk: self.number(),
         }
     }
 
@@ -526,6 +528,7 @@ impl Draw {
             21 => Refusal::UnknownLock,
             22 => Refusal::RequestIdReused,
             23 => Refusal::StaleSequencer { path, token: n },
+            24 => Refusal::NotAdministered { why: path },
             _ => Refusal::Invalid { what: path },
         }
     }

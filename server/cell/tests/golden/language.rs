@@ -198,6 +198,7 @@ impl Stage {
                     id: ReplicaId(1),
                     incarnation: 1,
                 }],
+                addresses: Vec::new(),
             },
             _ => self.batch(text),
         };

@@ -26,11 +26,32 @@ struct Seat {
     /// Checkpoints on its disk, by chapter.
     checkpoints: BTreeMap<u64, Cell>,
     boot: u64,
+    /// Its disk; the number of the replica for those that were born with the cell.
+    incarnation: u64,
+    /// It asks to be taken back when it has lost its disk.
+    take_back: bool,
     /// Cut off from its peers, both ways.
     isolated: bool,
     /// Handles nothing, but its clock goes on.
     paused: bool,
     waiting: Vec<Input>,
+}
+
+impl Seat {
+    /// A replica that has nothing and does not run.
+    fn empty(incarnation: u64) -> Self {
+        Self {
+            replica: None,
+            log: MemoryLogs::default(),
+            checkpoints: BTreeMap::new(),
+            boot: 0,
+            incarnation,
+            take_back: false,
+            isolated: false,
+            paused: false,
+            waiting: Vec::new(),
+        }
+    }
 }
 
 /// The cell.
@@ -47,6 +68,7 @@ pub(crate) struct Cluster {
     /// What the replicas had to tell.
     pub(crate) happenings: Vec<(ReplicaId, Happening)>,
     policy: ChapterPolicy,
+    born: u64,
     /// Nothing is discarded: whoever should do it dies first.
     pub(crate) keeps_all: bool,
 }
@@ -72,25 +94,32 @@ impl Cluster {
             next_call: 0,
             happenings: Vec::new(),
             policy,
+            born: replicas,
             keeps_all: false,
         };
         for id in 1..=replicas {
-            let seat = Seat {
-                replica: None,
-                log: MemoryLogs::default(),
-                checkpoints: BTreeMap::new(),
-                boot: 0,
-                isolated: false,
-                paused: false,
-                waiting: Vec::new(),
-            };
-            cluster.seats.insert(ReplicaId(id), seat);
+            cluster.seats.insert(ReplicaId(id), Seat::empty(id));
         }
         for id in 1..=replicas {
             cluster.boot(ReplicaId(id));
         }
         cluster.await_master();
         cluster
+    }
+
+    /// Gives a replica, new or known, an empty disk, on which it joins the cell.
+    pub(crate) fn join(&mut self, id: ReplicaId, incarnation: u64, take_back: bool) {
+        if self
+            .seats
+            .get(&id)
+            .is_some_and(|seat| seat.replica.is_some())
+        {
+            self.kill(id);
+        }
+        let mut seat = Seat::empty(incarnation);
+        seat.take_back = take_back;
+        self.seats.insert(id, seat);
+        self.boot(id);
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -123,7 +152,7 @@ impl Cluster {
             })
             .collect();
         let now = self.now;
-        let replicas = self.seats.len() as u64;
+        let born = self.born;
         let seat = self.seats.get_mut(&id).expect("a known replica");
         seat.boot += 1;
         let config = ReplicaConfig {
@@ -135,9 +164,11 @@ impl Cluster {
                 cell_id: CellId(7),
                 cell: "test".into(),
                 token_floor: 1_000,
-                voters: voters(replicas),
+                voters: voters(born),
             },
-            incarnation: id.0,
+            incarnation: seat.incarnation,
+            joined: seat.incarnation != id.0,
+            take_back: seat.take_back,
             chapters: self.policy,
             version: "test".into(),
             feature_level_max: FEATURE_LEVEL_MAX,
@@ -178,9 +209,14 @@ impl Cluster {
     fn connect(&mut self, id: ReplicaId) {
         let others: Vec<ReplicaId> = self.seats.keys().copied().filter(|o| *o != id).collect();
         for other in others {
-            let input = |peer| Input::PeerConnected {
+            let disk = |peer| self.seats[&peer].incarnation;
+            let (own, others) = (disk(id), disk(other));
+            let input = |peer: ReplicaId| Input::PeerConnected {
                 peer,
                 feature_level_max: FEATURE_LEVEL_MAX,
+                incarnation: if peer == id { own } else { others },
+                client_address: format!("client-{peer}"),
+                peer_address: format!("peer-{peer}"),
             };
             self.seats
                 .get_mut(&id)
@@ -249,8 +285,11 @@ impl Cluster {
     fn deliver(&mut self, from: ReplicaId, output: Output) {
         match output {
             Output::Peer { to, message } => {
-                let cut = self.seats[&from].isolated || self.seats[&to].isolated;
-                if !cut && self.seats[&to].replica.is_some() {
+                let Some(receiver) = self.seats.get(&to) else {
+                    return;
+                };
+                let cut = self.seats[&from].isolated || receiver.isolated;
+                if !cut && receiver.replica.is_some() {
                     self.enqueue(to, from, message);
                 }
             }
@@ -264,6 +303,8 @@ impl Cluster {
             }
             Output::Past(_) => {}
             Output::Log(happening) => self.happenings.push((from, happening)),
+            // Everybody is linked with everybody.
+            Output::Peers { .. } => {}
             Output::WriteCheckpoint { cell } => {
                 let seat = self.seats.get_mut(&from).expect("known");
                 let chapter = cell.chapter().number;

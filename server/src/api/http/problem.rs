@@ -198,6 +198,7 @@ pub(super) fn status(no: &No) -> StatusCode {
             | Refusal::NoSession { .. }
             | Refusal::Acknowledged { .. } => StatusCode::GONE,
             Refusal::StaleSequencer { .. } => StatusCode::PRECONDITION_FAILED,
+            Refusal::NotAdministered { .. } => StatusCode::CONFLICT,
             Refusal::TooManyNodes { .. } | Refusal::Limit { .. } | Refusal::RequestIdReused => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
@@ -243,6 +244,7 @@ fn kind(no: &No) -> &'static str {
             Refusal::UnknownLock => "unknown_lock",
             Refusal::RequestIdReused => "request_id_reused",
             Refusal::StaleSequencer { .. } => "stale_sequencer",
+            Refusal::NotAdministered { .. } => "not_administered",
         },
         No::Unavailable(unavailable) => match unavailable {
             Unavailable::NotMaster { .. } => "not_master",
@@ -297,6 +299,7 @@ fn refused(refusal: &Refusal) -> Value {
         }
         Refusal::LockEnded { path, expired } => json!({ "path": path, "expired": expired }),
         Refusal::StaleSequencer { path, token } => json!({ "path": path, "token": token }),
+        Refusal::NotAdministered { why } => json!({ "why": why }),
         Refusal::Cancelled
         | Refusal::Invalid { .. }
         | Refusal::UnknownLock

@@ -221,6 +221,8 @@ pub(super) fn cell(status: &CellStatus) -> Value {
                 "peer_address": member.peer_address,
                 "connected": member.connected,
                 "heard_ms_ago": member.heard_ms_ago,
+                "votes": member.votes,
+                "disk": format!("{:016x}", member.disk),
             })
         })
         .collect();

@@ -1,10 +1,11 @@
 //! `cotter.v1.Cell`: how the cell is.
 
 use super::backup::BackupStream;
-use super::{Unary, count};
+use super::{Unary, count, malformed};
 use cotter_proto::v1;
 use cotter_proto::v1::cell_server::Cell;
 use cotter_proto::v1::query_response::Response as Found;
+use cotter_types::{Call, CallResponse};
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
@@ -41,6 +42,21 @@ impl Cell for Unary {
             _ => None,
         };
         self.look("Cell/ListSessions", request, ask, write).await
+    }
+
+    async fn administer(
+        &self,
+        request: Request<v1::AdministerRequest>,
+    ) -> Result<Response<v1::AdministerResponse>, Status> {
+        let read = |message: v1::AdministerRequest| {
+            let what = message.try_into().map_err(malformed)?;
+            Ok(Call::Administer(what))
+        };
+        let write = |response| match response {
+            CallResponse::Administered(administered) => Some(administered.into()),
+            _ => None,
+        };
+        self.serve("Cell/Administer", request, read, write).await
     }
 
     type BackupStream = BackupStream;

@@ -185,6 +185,7 @@ async fn serve(
             ..ChapterPolicy::default()
         },
         history: HistorySettings::default(),
+        take_back: false,
         client_listener: TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7_400)).await?,
         peer_listener: TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7_401)).await?,
     };
