@@ -99,6 +99,22 @@ impl Cell {
         }
     }
 
+    /// Configures one more replica, which the others do not know and which has no directory. Returns
+    /// its index.
+    ///
+    /// # Panics
+    /// If there is no room for its configuration.
+    pub fn grow(&mut self) -> usize {
+        let ports = free_ports(2);
+        let id = self.replicas.len() as u64 + 1;
+        let replica = Replica::new(self.directory.path(), id, ports[0], ports[1]);
+        self.replicas.push(replica);
+        let replica = &self.replicas[self.replicas.len() - 1];
+        let text = configuration(replica, &self.replicas);
+        std::fs::write(replica.config(), text).expect("the configuration can be written");
+        self.replicas.len() - 1
+    }
+
     /// Returns a directory that lives as long as the cell.
     #[must_use]
     pub fn directory(&self) -> &Path {
