@@ -273,8 +273,8 @@ impl<L: ReplicaLog> Replica<L> {
                 if replica == self.config.id {
                     return Err(Obstacle::IsMaster(replica));
                 }
-                let disk = self.watchdog.peer(replica).map(|peer| peer.incarnation);
-                if disk == Some(voters[place].incarnation) {
+                let peer = self.watchdog.peer(replica).filter(|peer| peer.connected);
+                if peer.map(|peer| peer.incarnation) == Some(voters[place].incarnation) {
                     return Err(Obstacle::SameDisk(replica));
                 }
                 voters.remove(place);

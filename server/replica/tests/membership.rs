@@ -203,6 +203,19 @@ fn a_change_that_makes_no_sense_is_refused_at_once() {
 }
 
 #[test]
+fn a_dead_member_is_not_replaced_before_another_disk_has_joined() {
+    let mut cluster = Cluster::start(3);
+    let (dead, _, master) = roles(&mut cluster);
+    cluster.kill(dead);
+    cluster.run(Duration::from_secs(1));
+    let what = Administration::Replace { replica: dead };
+    let call = cluster.call(master, Call::Administer(what));
+    let answer = cluster.call_answer(master, call).expect("answered at once");
+    let why = why(answer);
+    assert!(why.contains("has not joined"), "{why}");
+}
+
+#[test]
 fn members_do_not_change_while_too_few_of_those_to_be_are_heard() {
     let mut cluster = Cluster::start(3);
     let (dead, living, master) = roles(&mut cluster);
