@@ -342,7 +342,9 @@ impl<L: ReplicaLog> Replica<L> {
         let full = self.chapters.bytes >= policy.bytes_max
             || entries >= policy.entries_max
             || now.since(self.chapters.since) >= policy.age_max && entries > 0;
-        full && self.chapters.start_is_durable(chapter.number)
+        // A log that has no bound any more is worse than a newcomer that comes later.
+        let waits = self.newcomer_is_coming(now) && self.chapters.bytes < 2 * policy.bytes_max;
+        full && !waits && self.chapters.start_is_durable(chapter.number)
     }
 
     /// Begins the chapter that the state stands in now, at the end of a turn that has applied a seal

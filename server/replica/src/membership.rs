@@ -164,10 +164,11 @@ impl<L: ReplicaLog> Replica<L> {
         self.cell.chapter().voters.contains(&own)
     }
 
-    /// Says to everybody, from time to time, that this replica has no vote and how far it is.
+    /// Says to everybody, from time to time, that this replica does not vote and how far it is.
     pub(crate) fn say_here(&mut self, now: Moment) {
         let pause = self.config.timing.rounds(HERE_ROUNDS);
-        if self.has_vote() || now.since(self.membership.said) < pause {
+        // What it knows may be old: one that was removed meanwhile hears of nothing unless it asks.
+        if self.consensus.votes() || now.since(self.membership.said) < pause {
             return;
         }
         self.membership.said = now;
@@ -322,6 +323,28 @@ impl<L: ReplicaLog> Replica<L> {
         Ok((voter, address))
     }
 
+    /// Returns in which chapter a newcomer stands, if it was heard a moment ago; 0 for none yet.
+    fn newcomer_at(&self, id: ReplicaId, now: Moment) -> Option<u64> {
+        let here = self.membership.here.get(&id)?;
+        let fresh = now.since(here.at) < self.config.timing.rounds(HEARD_ROUNDS);
+        fresh.then_some(here.chapter)
+    }
+
+    /// Tells whether a newcomer is on its way to this chapter. It may take longer to get there than a
+    /// chapter lasts, and would never arrive if the next one were begun meanwhile.
+    pub(crate) fn newcomer_is_coming(&self, now: Moment) -> bool {
+        let change = self.membership.change.as_ref();
+        let newcomer = match change.filter(|it| it.sealed.is_none()).map(|it| it.what) {
+            Some(Administration::Add { replica } | Administration::Replace { replica }) => replica,
+            Some(Administration::Remove { .. } | Administration::Transfer { .. }) | None => {
+                return false;
+            }
+        };
+        let chapter = self.cell.chapter().number;
+        self.newcomer_at(newcomer, now)
+            .is_some_and(|at| at < chapter)
+    }
+
     /// Says what stands in the way of sealing with the members to be (I-MEMBER-2).
     fn obstacle(&self, next: &Next, now: Moment) -> Option<Obstacle> {
         let timing = &self.config.timing;
@@ -329,14 +352,9 @@ impl<L: ReplicaLog> Replica<L> {
         if !self.chapters.start_is_durable(chapter) {
             return Some(Obstacle::StartNotDurable);
         }
-        let newcomer_stands = |id: ReplicaId| {
-            self.membership.here.get(&id).is_some_and(|here| {
-                here.chapter == chapter && now.since(here.at) < timing.rounds(HEARD_ROUNDS)
-            })
-        };
         let small = self.chapters.bytes <= CHANGE_BYTES_MAX;
         if let Some(id) = next.newcomer
-            && !(small && newcomer_stands(id))
+            && !(small && self.newcomer_at(id, now) == Some(chapter))
             && !mutation::active(Mutation::SealUnheard)
         {
             return Some(Obstacle::NotCaughtUp(id));
@@ -375,7 +393,9 @@ impl<L: ReplicaLog> Replica<L> {
                 self.refuse_change(call, &obstacle);
                 return None;
             }
-            let long = next.newcomer.is_some() && self.chapters.bytes > CHANGE_BYTES_MAX;
+            let chapter = self.cell.chapter().number;
+            let stands = |id| self.newcomer_at(id, now) == Some(chapter);
+            let long = next.newcomer.is_some_and(stands) && self.chapters.bytes > CHANGE_BYTES_MAX;
             return long.then_some(SealFor::Room);
         }
         Some(SealFor::Members {
