@@ -224,10 +224,7 @@ fn replay<C: ChapterLog>(
 fn seat(config: &ReplicaConfig, cell: &Cell) -> Seat {
     let chapter = cell.chapter();
     // A replica that lost its disk has another one, and forgot what it promised (I-PAXOS-9).
-    let own = Voter {
-        id: config.id,
-        incarnation: config.incarnation,
-    };
+    let own = config.voter();
     let forgetful = mutation::active(Mutation::WipedReplicaVotes)
         && chapter.voters.iter().any(|voter| voter.id == own.id);
     Seat {

@@ -87,28 +87,37 @@ impl<L: ReplicaLog> Replica<L> {
     /// Returns the members of the chapter with their addresses, in order of id. One that was born with
     /// the cell is where the configuration says; one that joined is where it said itself.
     pub(crate) fn member_table(&self) -> Vec<Member> {
-        let chapter = self.cell.chapter();
-        let born = &self.config.genesis.voters;
-        let of = |voter: &Voter| {
-            let configured = self.config.members.iter().find(|row| row.id == voter.id);
-            let joined = chapter.addresses.iter().find(|row| row.id == voter.id);
-            let own = voter.id == self.config.id && voter.incarnation == self.config.incarnation;
-            match (configured, joined) {
-                (Some(row), _) if own || born.contains(voter) => row.clone(),
-                (_, Some(row)) => Member {
-                    id: row.id,
-                    client_address: row.client.clone(),
-                    peer_address: row.peer.clone(),
-                },
-                (Some(row), None) => row.clone(),
-                (None, None) => Member {
-                    id: voter.id,
-                    client_address: String::new(),
-                    peer_address: String::new(),
-                },
-            }
-        };
-        chapter.voters.iter().map(of).collect()
+        let voters = self.cell.chapter().voters.iter();
+        voters.map(|voter| self.member(voter)).collect()
+    }
+
+    fn member(&self, voter: &Voter) -> Member {
+        let config = &self.config;
+        let mut joined = self.cell.chapter().addresses.iter();
+        let joined = joined.find(|row| row.id == voter.id);
+        let configured = config.members.iter().find(|row| row.id == voter.id);
+        let known = *voter == config.voter() || config.genesis.voters.contains(voter);
+        match (configured, joined) {
+            (Some(row), _) if known => row.clone(),
+            (_, Some(row)) => Member {
+                id: row.id,
+                client_address: row.client.clone(),
+                peer_address: row.peer.clone(),
+            },
+            (Some(row), None) => row.clone(),
+            (None, None) => Member {
+                id: voter.id,
+                client_address: String::new(),
+                peer_address: String::new(),
+            },
+        }
+    }
+
+    /// Returns where clients reach a member of the chapter.
+    pub(crate) fn client_address_of(&self, id: ReplicaId) -> Option<String> {
+        let mut voters = self.cell.chapter().voters.iter();
+        let voter = voters.find(|voter| voter.id == id)?;
+        Some(self.member(voter).client_address)
     }
 
     /// Says whom to be linked with, and whether this replica has a vote.
@@ -157,11 +166,7 @@ impl<L: ReplicaLog> Replica<L> {
 
     /// Tells whether the chapter names this replica on the disk that it lives on.
     pub(crate) fn has_vote(&self) -> bool {
-        let own = Voter {
-            id: self.config.id,
-            incarnation: self.config.incarnation,
-        };
-        self.cell.chapter().voters.contains(&own)
+        self.cell.chapter().voters.contains(&self.config.voter())
     }
 
     /// Says to everybody, from time to time, that this replica does not vote and how far it is.
@@ -417,15 +422,13 @@ impl<L: ReplicaLog> Replica<L> {
     pub(crate) fn change_stands(&mut self) {
         let chapter = self.cell.chapter();
         let begun = self.cell.applied() > chapter.begins_at;
-        let number = chapter.number;
-        let members = chapter.voters.iter().map(|voter| voter.id).collect();
-        let sealed = |change: &mut Change| change.sealed == Some(number) && begun;
-        let Some(change) = self.membership.change.take_if(sealed) else {
+        let stands = |change: &mut Change| change.sealed == Some(chapter.number) && begun;
+        let Some(change) = self.membership.change.take_if(stands) else {
             return;
         };
         let done = Administered::Members {
-            chapter: number,
-            members,
+            chapter: chapter.number,
+            members: chapter.voters.iter().map(|voter| voter.id).collect(),
         };
         self.tell_asker(
             change.call,

@@ -19,7 +19,7 @@ use crate::past::PastQueue;
 use crate::streams::Streams;
 use crate::timing::Timing;
 use crate::watchdog::{Peer, Prod, Watchdog};
-use cotter_cell::{Cell, Entry, Genesis};
+use cotter_cell::{Cell, Entry, Genesis, Voter};
 use cotter_types::mutation::{self, Mutation};
 use cotter_types::{Moment, ReplicaId, ServerFrame, Unavailable, Welcome};
 use omnipaxos::messages::Message;
@@ -62,6 +62,16 @@ pub struct ReplicaConfig {
     pub version: String,
     /// Highest feature level that this program knows.
     pub feature_level_max: u32,
+}
+
+impl ReplicaConfig {
+    /// Returns this replica as it votes, where it does: on the disk that it lives on (I-MEMBER-1).
+    pub(crate) fn voter(&self) -> Voter {
+        Voter {
+            id: self.id,
+            incarnation: self.incarnation,
+        }
+    }
 }
 
 /// Entries between two digests in the replica's log output.
@@ -459,10 +469,7 @@ impl<L: ReplicaLog> Replica<L> {
             .mastership()
             .master
             .filter(|master| *master != self.config.id);
-        let mut members = self.member_table().into_iter();
-        let address = members
-            .find(|member| Some(member.id) == master)
-            .map(|member| member.client_address);
+        let address = master.and_then(|master| self.client_address_of(master));
         Unavailable::NotMaster { master, address }
     }
 }
