@@ -29,6 +29,26 @@ pub enum Administration {
     },
 }
 
+impl Administration {
+    /// Returns who would lose the vote of the disk that has it.
+    #[must_use]
+    pub fn leaver(&self) -> Option<ReplicaId> {
+        match self {
+            Self::Remove { replica } | Self::Replace { replica } => Some(*replica),
+            Self::Add { .. } | Self::Transfer { .. } => None,
+        }
+    }
+
+    /// Returns who would get a vote on the disk from which it has joined.
+    #[must_use]
+    pub fn newcomer(&self) -> Option<ReplicaId> {
+        match self {
+            Self::Add { replica } | Self::Replace { replica } => Some(*replica),
+            Self::Remove { .. } | Self::Transfer { .. } => None,
+        }
+    }
+}
+
 /// What came of an [`Administration`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Administered {

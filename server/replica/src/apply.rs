@@ -47,10 +47,7 @@ impl<L: ReplicaLog> Replica<L> {
         if let Entry::Batch(batch) = entry {
             self.refuse_unknown(batch)?;
         }
-        let before = self.cell.revision();
-        let mut applied = self.cell.apply(entry);
-        let revisions = (before, self.cell.revision());
-        self.past.gather(entry, &mut applied, revisions);
+        let applied = self.past.apply(&mut self.cell, entry);
         if self.cell.applied().is_multiple_of(DIGEST_INTERVAL) {
             let happening = Happening::Digest {
                 applied: self.cell.applied(),

@@ -207,10 +207,7 @@ fn replay<C: ChapterLog>(
         let to = decided.min(from + CHUNK);
         for payload in log.entries(from, to)? {
             bytes += payload.as_bytes().len() as u64;
-            let entry = decode(&payload, cell.applied())?;
-            let before = cell.revision();
-            let mut applied = cell.apply(&entry);
-            past.gather(&entry, &mut applied, (before, cell.revision()));
+            past.apply(cell, &decode(&payload, cell.applied())?);
             if cell.chapter().number != number {
                 return Ok(bytes);
             }

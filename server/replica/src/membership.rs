@@ -250,44 +250,31 @@ impl<L: ReplicaLog> Replica<L> {
         let chapter = self.cell.chapter();
         let mut voters = chapter.voters.to_vec();
         let mut addresses = chapter.addresses.to_vec();
-        let place = |id: ReplicaId| chapter.voters.iter().position(|voter| voter.id == id);
-        let newcomer = match what {
-            Administration::Transfer { .. } => None,
-            Administration::Remove { replica } => {
-                let place = place(replica).ok_or(Obstacle::NoMember(replica))?;
-                if replica == self.config.id {
-                    return Err(Obstacle::IsMaster(replica));
-                }
-                voters.remove(place);
-                addresses.retain(|row| row.id != replica);
-                None
+        let newcomer = what.newcomer();
+        let votes = |id: ReplicaId| chapter.voters.iter().find(|voter| voter.id == id);
+        if let Some(id) = what.leaver() {
+            let leaver = votes(id).ok_or(Obstacle::NoMember(id))?;
+            if id == self.config.id {
+                return Err(Obstacle::IsMaster(id));
             }
-            Administration::Add { replica } => {
-                if !(1..=REPLICAS_MAX as u64).contains(&replica.0) {
-                    return Err(Obstacle::BadId(replica));
-                }
-                if place(replica).is_some() {
-                    return Err(Obstacle::IsMember(replica));
-                }
-                if voters.len() >= REPLICAS_MAX {
-                    return Err(Obstacle::Full);
-                }
-                Some(replica)
+            let peer = self.watchdog.peer(id).filter(|peer| peer.connected);
+            let linked = peer.map(|peer| peer.incarnation);
+            if newcomer.is_some() && linked == Some(leaver.incarnation) {
+                return Err(Obstacle::SameDisk(id));
             }
-            Administration::Replace { replica } => {
-                let place = place(replica).ok_or(Obstacle::NoMember(replica))?;
-                if replica == self.config.id {
-                    return Err(Obstacle::IsMaster(replica));
-                }
-                let peer = self.watchdog.peer(replica).filter(|peer| peer.connected);
-                if peer.map(|peer| peer.incarnation) == Some(voters[place].incarnation) {
-                    return Err(Obstacle::SameDisk(replica));
-                }
-                voters.remove(place);
-                addresses.retain(|row| row.id != replica);
-                Some(replica)
+            voters.retain(|voter| voter.id != id);
+            addresses.retain(|row| row.id != id);
+        } else if let Some(id) = newcomer {
+            if !(1..=REPLICAS_MAX as u64).contains(&id.0) {
+                return Err(Obstacle::BadId(id));
             }
-        };
+            if votes(id).is_some() {
+                return Err(Obstacle::IsMember(id));
+            }
+            if voters.len() >= REPLICAS_MAX {
+                return Err(Obstacle::Full);
+            }
+        }
         if let Some(id) = newcomer {
             let (voter, address) = self.newcomer(id)?;
             voters.push(voter);
@@ -339,15 +326,10 @@ impl<L: ReplicaLog> Replica<L> {
     /// chapter lasts, and would never arrive if the next one were begun meanwhile.
     pub(crate) fn newcomer_is_coming(&self, now: Moment) -> bool {
         let change = self.membership.change.as_ref();
-        let newcomer = match change.filter(|it| it.sealed.is_none()).map(|it| it.what) {
-            Some(Administration::Add { replica } | Administration::Replace { replica }) => replica,
-            Some(Administration::Remove { .. } | Administration::Transfer { .. }) | None => {
-                return false;
-            }
-        };
-        let chapter = self.cell.chapter().number;
-        self.newcomer_at(newcomer, now)
-            .is_some_and(|at| at < chapter)
+        let change = change.filter(|change| change.sealed.is_none());
+        let newcomer = change.and_then(|change| change.what.newcomer());
+        let at = newcomer.and_then(|newcomer| self.newcomer_at(newcomer, now));
+        at.is_some_and(|at| at < self.cell.chapter().number)
     }
 
     /// Says what stands in the way of sealing with the members to be (I-MEMBER-2).
@@ -409,15 +391,6 @@ impl<L: ReplicaLog> Replica<L> {
         })
     }
 
-    /// Notes that the change under way is sealed into a chapter.
-    pub(crate) fn change_sealed(&mut self, chapter: u64, voters: &[Voter]) {
-        if let Some(change) = &mut self.membership.change {
-            change.sealed = Some(chapter);
-        }
-        let members = voters.iter().map(|voter| voter.id).collect();
-        self.log(Happening::MembersChange { members });
-    }
-
     /// Answers for a change once its chapter has decided an entry (I-MEMBER-3).
     pub(crate) fn change_stands(&mut self) {
         let chapter = self.cell.chapter();
@@ -430,10 +403,7 @@ impl<L: ReplicaLog> Replica<L> {
             chapter: chapter.number,
             members: chapter.voters.iter().map(|voter| voter.id).collect(),
         };
-        self.tell_asker(
-            change.call,
-            CallAnswer::Done(CallResponse::Administered(done)),
-        );
+        self.tell_done(change.call, done);
     }
 
     /// Takes back by itself a replica that lost its disk and asks for it.
@@ -441,16 +411,10 @@ impl<L: ReplicaLog> Replica<L> {
         if self.membership.change.is_some() {
             return;
         }
-        let timing = &self.config.timing;
+        let voters = &self.cell.chapter().voters;
         let asks = self.membership.here.iter().find(|(id, here)| {
-            here.take_back
-                && now.since(here.at) < timing.rounds(HEARD_ROUNDS)
-                && self
-                    .cell
-                    .chapter()
-                    .voters
-                    .iter()
-                    .any(|voter| voter.id == **id)
+            let heard = here.take_back && self.newcomer_at(**id, now).is_some();
+            heard && voters.iter().any(|voter| voter.id == **id)
         });
         let Some((&replica, _)) = asks else {
             return;
@@ -476,22 +440,29 @@ impl<L: ReplicaLog> Replica<L> {
         self.tell_asker(call, CallAnswer::Refused(Refusal::NotAdministered { why }));
     }
 
+    fn tell_done(&mut self, call: Option<CallId>, done: Administered) {
+        self.tell_asker(call, CallAnswer::Done(CallResponse::Administered(done)));
+    }
+
     fn tell_asker(&mut self, call: Option<CallId>, answer: CallAnswer) {
         if let Some(call) = call {
             self.hold(Output::CallAnswer { call, answer });
         }
     }
 
-    /// Makes the entry that ends the chapter.
+    /// Makes the entry that ends the chapter; a change under way is sealed from here on.
     pub(crate) fn seal_entry(&mut self, wanted: SealFor) -> Option<Entry> {
+        let epoch = self.master.as_ref()?.epoch;
         let chapter = self.cell.chapter();
         let next_chapter = chapter.number + 1;
-        let same = (chapter.voters.to_vec(), chapter.addresses.to_vec());
-        let epoch = self.master.as_ref()?.epoch;
         let (voters, addresses) = match wanted {
-            SealFor::Room => same,
+            SealFor::Room => (chapter.voters.to_vec(), chapter.addresses.to_vec()),
             SealFor::Members { voters, addresses } => {
-                self.change_sealed(next_chapter, &voters);
+                if let Some(change) = &mut self.membership.change {
+                    change.sealed = Some(next_chapter);
+                }
+                let members = voters.iter().map(|voter| voter.id).collect();
+                self.log(Happening::MembersChange { members });
                 (voters, addresses)
             }
         };

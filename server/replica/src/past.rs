@@ -8,7 +8,7 @@
 use crate::io::Output;
 use crate::log::ReplicaLog;
 use crate::replica::Replica;
-use cotter_cell::{Applied, Entry};
+use cotter_cell::{Applied, Cell, Entry};
 use cotter_types::limits::HISTORY_QUEUED_MAX;
 use cotter_types::{PastEvent, Revision};
 use std::collections::VecDeque;
@@ -41,13 +41,16 @@ pub(crate) struct PastQueue {
 }
 
 impl PastQueue {
+    /// Applies an entry, and gathers what it did.
+    pub(crate) fn apply(&mut self, cell: &mut Cell, entry: &Entry) -> Applied {
+        let before = cell.revision();
+        let mut applied = cell.apply(entry);
+        self.gather(entry, &mut applied, (before, cell.revision()));
+        applied
+    }
+
     /// Gathers what an entry did that led from one revision to another.
-    pub(crate) fn gather(
-        &mut self,
-        entry: &Entry,
-        applied: &mut Applied,
-        (after, to): (Revision, Revision),
-    ) {
+    fn gather(&mut self, entry: &Entry, applied: &mut Applied, (after, to): (Revision, Revision)) {
         let Entry::Batch(batch) = entry else {
             return;
         };

@@ -8,7 +8,7 @@ use super::Obstacle;
 use crate::io::{CallId, Output, PeerMessage};
 use crate::log::ReplicaLog;
 use crate::replica::Replica;
-use cotter_types::{Administered, CallAnswer, CallResponse, Moment, ReplicaId};
+use cotter_types::{Administered, CallAnswer, Moment, ReplicaId};
 use std::time::Duration;
 
 /// Longest time for another replica to take mastership over.
@@ -43,10 +43,7 @@ impl<L: ReplicaLog> Replica<L> {
                 if to == self.config.id {
                     let epoch = self.cell.mastership().epoch;
                     let done = Administered::Master { replica: to, epoch };
-                    self.tell_asker(
-                        Some(call),
-                        CallAnswer::Done(CallResponse::Administered(done)),
-                    );
+                    self.tell_done(Some(call), done);
                     return Ok(());
                 }
                 let heard = self.watchdog.speaks(to, timing, now);
@@ -92,8 +89,7 @@ impl<L: ReplicaLog> Replica<L> {
         if let Some(handover) = self.membership.handover.take() {
             let epoch = self.cell.mastership().epoch;
             let done = Administered::Master { replica, epoch };
-            let answer = CallAnswer::Done(CallResponse::Administered(done));
-            self.tell_asker(Some(handover.call), answer);
+            self.tell_done(Some(handover.call), done);
         }
     }
 
