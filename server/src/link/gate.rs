@@ -168,7 +168,7 @@ struct Place {
 }
 
 /// What was seen of one disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Seen {
     boot: u64,
     /// Which process had that boot number; none if it was only heard of in an answer.
@@ -200,14 +200,19 @@ impl Place {
     fn put(&mut self, disk: u64, address: &str) {
         if self.disk != disk {
             self.disk = disk;
-            self.link += 1;
-            self.begun = false;
-            self.pieces = Vec::new();
+            self.begin_link();
         }
         address.clone_into(&mut self.address);
         let member = self.member.as_ref().and_then(|member| member.incarnation);
         self.seen
             .retain(|seen, _| *seen == disk || Some(*seen) == member);
+    }
+
+    /// Voids the links that there were.
+    fn begin_link(&mut self) {
+        self.link += 1;
+        self.begun = false;
+        self.pieces = Vec::new();
     }
 
     /// Returns whom to dial: the guest that is here, else the member.
@@ -284,34 +289,23 @@ impl Gate {
                 expected,
             });
         }
-        let mut seen = place.seen.get(&disk).cloned().unwrap_or_default();
+        let seen = place.seen.entry(disk).or_default();
         let same_life = seen.life.is_none_or(|life| life == hello.life);
         seen.is_condemned |= hello.boot == seen.boot && !same_life;
-        let forgot =
-            hello.boot < seen.boot || !same_life && (hello.boot == seen.boot || seen.is_condemned);
-        if !forgot {
-            if hello.boot > seen.boot {
-                seen.sequence = 0;
-            }
-            seen.boot = hello.boot;
-            seen.life = Some(hello.life);
-        }
-        let boot = seen.boot;
-        if forgot {
-            if let Some(known) = place.seen.get_mut(&disk) {
-                known.is_condemned = seen.is_condemned;
-            }
+        if hello.boot < seen.boot || !same_life && (hello.boot == seen.boot || seen.is_condemned) {
             return Err(Rejection::Forgot {
                 sender,
                 theirs: hello.boot,
-                seen: boot,
+                seen: seen.boot,
             });
         }
+        if hello.boot > seen.boot {
+            seen.sequence = 0;
+        }
+        seen.boot = hello.boot;
+        seen.life = Some(hello.life);
         place.put(disk, &hello.peer_address);
-        place.seen.insert(disk, seen);
-        place.link += 1;
-        place.begun = false;
-        place.pieces = Vec::new();
+        place.begin_link();
         Ok((sender, LinkNumber(place.link)))
     }
 
@@ -335,7 +329,7 @@ impl Gate {
                 expected,
             });
         }
-        let mut seen = place.seen.get(&disk).cloned().unwrap_or_default();
+        let seen = place.seen.entry(disk).or_default();
         if seen.is_condemned {
             return Err(Rejection::Forgot {
                 sender: peer,
@@ -350,14 +344,13 @@ impl Gate {
                 seen: seen.boot,
             });
         }
-        place.put(disk, &reply.peer_address);
         if reply.boot > seen.boot {
             seen.boot = reply.boot;
             seen.life = None;
             seen.sequence = 0;
             place.pieces = Vec::new();
         }
-        place.seen.insert(disk, seen);
+        place.put(disk, &reply.peer_address);
         Ok(())
     }
 
