@@ -5,9 +5,9 @@
 //! has not come to its end is none. Nothing is tried again once bytes have come; whoever writes them
 //! somewhere must throw them away when the end does not come.
 
+use crate::at_master::{Failed, Refusal};
 use crate::error::QueryError;
 use crate::observer::Observer;
-use crate::reads::Reads;
 use crate::stream;
 use cotter_proto::v1;
 use cotter_proto::v1::backup_response::Part;
@@ -20,10 +20,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// A master that sends nothing for so long is given up.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Pause before the master is looked for again.
-const AGAIN: Duration = Duration::from_millis(200);
-/// How often the master is looked for, when it changes meanwhile.
-const ATTEMPTS_MAX: u32 = 20;
 
 /// Why there is no backup.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,35 +83,21 @@ impl Observer {
     /// # Errors
     /// [`BackupError`].
     pub async fn backup(&self) -> Result<Backup, BackupError> {
-        let mut trouble = String::new();
-        for attempt in 0..ATTEMPTS_MAX {
-            if attempt > 0 {
-                tokio::time::sleep(AGAIN).await;
-            }
-            let status = self.status().await?;
-            let is_master =
-                |member: &&cotter_types::MemberStatus| Some(member.replica) == status.master;
-            let Some(master) = status.members.iter().find(is_master) else {
-                "the cell has no master".clone_into(&mut trouble);
-                continue;
-            };
-            match begin(&master.client_address).await {
-                Ok(backup) => return Ok(backup),
-                Err(Refusal::Final(why)) => return Err(BackupError::Refused(why)),
-                Err(Refusal::Again(why)) => trouble = why,
-            }
-        }
-        Err(BackupError::NoMaster(trouble))
+        Ok(self.at_master(async |address| begin(address).await).await?)
     }
 }
 
-enum Refusal {
-    /// The master may be another one by now.
-    Again(String),
-    Final(String),
+impl From<Failed<String>> for BackupError {
+    fn from(failed: Failed<String>) -> Self {
+        match failed {
+            Failed::Query(error) => Self::Query(error),
+            Failed::NoMaster(why) => Self::NoMaster(why),
+            Failed::Final(why) => Self::Refused(why),
+        }
+    }
 }
 
-async fn begin(address: &str) -> Result<Backup, Refusal> {
+async fn begin(address: &str) -> Result<Backup, Refusal<String>> {
     let channel = stream::connect(address).await;
     let channel = channel.map_err(|error| Refusal::Again(error.to_string()))?;
     let mut client = CellClient::new(channel).max_decoding_message_size(FRAME_BYTES_MAX);

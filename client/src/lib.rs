@@ -43,6 +43,7 @@
 //! An [`Observer`] only looks, and needs no session. What can be looked at is in [`Reads`].
 
 mod administration;
+mod at_master;
 mod backup;
 mod builder;
 mod client;
