@@ -332,13 +332,18 @@ fn a_data_directory_is_inspected_while_nobody_uses_it() {
     assert_eq!(status, Some(69), "{line}");
     assert!(line.contains("in use"), "{line}");
     assert_eq!(cell.stop(Signal::SIGTERM), Some(0));
-    let whole = run_to_end(&["inspect", text(&data), "--output", "json", "--entries"]);
-    assert_eq!(whole.status.code(), Some(0));
-    let shown = String::from_utf8(whole.stdout).unwrap();
-    assert!(
-        shown.contains("TakeOver") && shown.contains("\"findings\": []"),
-        "{shown}"
-    );
+    // A majority has the take-over, and one that was stopped this early may not.
+    let mut shown = Vec::new();
+    for replica in 1..=3 {
+        let data = root.path().join(format!("replica-{replica}"));
+        let whole = run_to_end(&["inspect", text(&data), "--output", "json", "--entries"]);
+        assert_eq!(whole.status.code(), Some(0));
+        shown.push(String::from_utf8(whole.stdout).unwrap());
+    }
+    let sound = |shown: &&String| shown.contains("\"findings\": []");
+    let taken_over = |shown: &&String| shown.contains("TakeOver");
+    assert!(shown.iter().all(|it| sound(&it)), "{shown:?}");
+    assert!(shown.iter().filter(taken_over).count() >= 2, "{shown:?}");
     let identity = data.join("identity");
     let mut bytes = std::fs::read(&identity).unwrap();
     bytes[30] ^= 1;
