@@ -2,7 +2,7 @@
 
 use crate::api::door::{Door, door};
 use crate::api::{Readiness, serve};
-use crate::birth::{BirthDesk, check_replica, directory_failure, join, random};
+use crate::birth::{BirthDesk, check_replica, directory_failure, is_empty, join, random};
 use crate::config::{Config, MemberAddress};
 use crate::driver::{Owned, Owner, Standing};
 use crate::failure::Failure;
@@ -265,7 +265,7 @@ impl StopSignals {
 pub async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
     // Said before a port is bound, because it is the more useful of two complaints.
-    if config.rejoin && is_absent(&config.data) {
+    if config.rejoin && matches!(is_empty(&config.data), Ok(true)) {
         let cell = join(&config, REJOIN_WAIT).await?;
         tracing::warn!(replica = config.replica.0, %cell, "the data directory was empty: joined anew");
     }
@@ -321,14 +321,6 @@ fn look_before_binding(data: &Path) -> Result<(), Failure> {
         )));
     }
     Ok(())
-}
-
-/// Tells whether there is no data directory, or nothing in it.
-fn is_absent(data: &Path) -> bool {
-    match std::fs::read_dir(data) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-    }
 }
 
 fn check_born(spec: &ReplicaSpec, identity: &crate::storage::Identity) -> Result<(), Failure> {

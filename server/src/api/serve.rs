@@ -66,8 +66,7 @@ impl Default for Readiness {
 }
 
 /// Serves clients of the cell called `cell` until `shutdown` resolves; `history` answers who asks what
-/// happened. Streams that are open then end
-/// when the owner closes them.
+/// happened. Streams that are open then end when the owner closes them.
 ///
 /// # Errors
 /// [`ServeError`] if the services cannot be put together.
@@ -131,4 +130,12 @@ async fn report(
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// Serves clients of a cell called `main` for as long as the test runs, without a history.
+#[cfg(test)]
+pub(super) async fn serve_for_test(listener: TcpListener, door: Door, ready: Readiness) {
+    let never = std::future::pending();
+    let served = serve(listener, door, "main", &ready, HistoryReader::off(), never).await;
+    served.expect("the doors can be served");
 }

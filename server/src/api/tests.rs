@@ -3,9 +3,8 @@
 mod hostile;
 
 use super::door::{Inbox, door};
-use super::serve::{Readiness, serve};
+use super::serve::{Readiness, serve_for_test};
 use super::streams::{OUTGOING_BYTES_MAX, StreamTable};
-use crate::history::HistoryReader;
 use cotter_proto::v1::cotter_client::CotterClient;
 use cotter_proto::v1::{self, ClientBatch, ServerBatch};
 use cotter_replica::{Input, StreamId};
@@ -120,18 +119,7 @@ impl Api {
         std::thread::spawn(move || own(&inbox, streams, &sender));
         let readiness = Readiness::new();
         let ready = readiness.clone();
-        tokio::spawn(async move {
-            serve(
-                listener,
-                door,
-                "main",
-                &ready,
-                HistoryReader::off(),
-                std::future::pending(),
-            )
-            .await
-            .unwrap();
-        });
+        tokio::spawn(serve_for_test(listener, door, ready));
         Self {
             address,
             seen,

@@ -15,6 +15,8 @@ use crate::failure::Failure;
 use crate::storage::{CellState, Certificate, DataDirectory, Identity};
 use cotter_proto::peer::v1::{BirthRequest, birth_reply, birth_request};
 use cotter_types::CellId;
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -38,7 +40,7 @@ pub async fn join(config: &Config, timeout: Duration) -> Result<CellId, Failure>
         ));
     }
     // Said before anybody is asked; it is checked again when the directory is made.
-    if has_something(config) {
+    if matches!(is_empty(&config.data), Ok(false)) {
         return Err(Failure::config(format!(
             "{} is not empty: a replica joins with an empty directory. Move it away first; what was \
              promised from it is never used again",
@@ -76,8 +78,13 @@ pub async fn join(config: &Config, timeout: Duration) -> Result<CellId, Failure>
     Ok(cell_id)
 }
 
-fn has_something(config: &Config) -> bool {
-    std::fs::read_dir(&config.data).is_ok_and(|mut entries| entries.next().is_some())
+/// Tells whether a data directory holds nothing, or is not there.
+pub(crate) fn is_empty(data: &Path) -> io::Result<bool> {
+    match std::fs::read_dir(data) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Asks one member after the other.

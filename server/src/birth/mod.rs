@@ -23,6 +23,7 @@ mod tests;
 pub use ceremony::{birth_of_all_here, init};
 pub use desk::BirthDesk;
 pub(crate) use desk::{check_replica, directory_failure, log_failure, random};
+pub(crate) use join::is_empty;
 pub use join::join;
 
 /// The chapter with which the log of a cell begins.

@@ -17,7 +17,8 @@
 //! directory cannot be opened any more, and `pop_first`, which gets slower with everything that was
 //! removed since the last flush. Rows are removed one by one, from the oldest that is known.
 //!
-//! Where `open` finds damage it panics, and hangs while that is unwound. Everything here may block for ever when the disk fails; only the clerk may call it.
+//! Where `open` finds damage it panics, and hangs while that is unwound. Everything here may block for
+//! ever when the disk fails; only the clerk may call it.
 
 use super::coverage;
 use cotter_replica::Past;

@@ -1,13 +1,12 @@
 //! `cotter.v1.Cell`: how the cell is.
 
 use super::backup::BackupStream;
-use super::{Unary, count, malformed};
+use super::{Unary, counted, malformed};
 use cotter_proto::v1;
 use cotter_proto::v1::cell_server::Cell;
 use cotter_proto::v1::query_response::Response as Found;
 use cotter_types::{Call, CallResponse};
-use tokio::time::Instant;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
 impl Cell for Unary {
@@ -65,21 +64,13 @@ impl Cell for Unary {
         &self,
         _request: Request<v1::BackupRequest>,
     ) -> Result<Response<BackupStream>, Status> {
-        let begin = Instant::now();
-        let answer = self.begin_backup().await;
-        let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
-        count("grpc", "Cell/Backup", format!("{code:?}"), begin.elapsed());
-        answer.map(Response::new)
+        counted("Cell/Backup", self.begin_backup()).await
     }
 
     async fn history(
         &self,
         request: Request<v1::HistoryRequest>,
     ) -> Result<Response<v1::HistoryResponse>, Status> {
-        let begin = Instant::now();
-        let answer = self.tell_history(request.into_inner()).await;
-        let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
-        count("grpc", "Cell/History", format!("{code:?}"), begin.elapsed());
-        answer.map(Response::new)
+        counted("Cell/History", self.tell_history(request.into_inner())).await
     }
 }

@@ -84,21 +84,20 @@ impl Unary {
         read: impl FnOnce(M) -> Result<Call, No>,
         write: impl FnOnce(CallResponse) -> Option<R>,
     ) -> Result<Response<R>, Status> {
-        let begin = Instant::now();
-        let until = deadline(request.metadata(), begin);
+        let until = deadline(request.metadata(), Instant::now());
         let caller = principal(request.remote_addr());
-        let achieved = match read(request.into_inner()) {
-            Ok(call) => self.edge.call(caller, call, until).await,
-            Err(no) => Err(no),
-        };
-        let answer = match achieved.map(write) {
-            Ok(Some(message)) => Ok(Response::new(message)),
-            Ok(None) => Err(Status::internal("the cell answered something else")),
-            Err(no) => Err(status(&no)),
-        };
-        let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
-        count("grpc", method, format!("{code:?}"), begin.elapsed());
-        answer
+        counted(method, async {
+            let achieved = match read(request.into_inner()) {
+                Ok(call) => self.edge.call(caller, call, until).await,
+                Err(no) => Err(no),
+            };
+            match achieved.map(write) {
+                Ok(Some(message)) => Ok(message),
+                Ok(None) => Err(Status::internal("the cell answered something else")),
+                Err(no) => Err(status(&no)),
+            }
+        })
+        .await
     }
 
     /// Serves a request that only looks.
@@ -120,6 +119,18 @@ impl Unary {
         };
         self.serve(method, request, read, found).await
     }
+}
+
+/// Waits for an answer, and counts it by method and status.
+async fn counted<R>(
+    method: &'static str,
+    answer: impl Future<Output = Result<R, Status>>,
+) -> Result<Response<R>, Status> {
+    let begin = Instant::now();
+    let answer = answer.await;
+    let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
+    count("grpc", method, format!("{code:?}"), begin.elapsed());
+    answer.map(Response::new)
 }
 
 /// Refuses a message whose field is wrong.

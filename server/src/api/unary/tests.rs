@@ -1,8 +1,7 @@
 //! The unary services over a real loopback connection, with a fake owner in place of the replica.
 
 use crate::api::door::door;
-use crate::api::serve::{Readiness, serve};
-use crate::history::HistoryReader;
+use crate::api::serve::{Readiness, serve_for_test};
 use cotter_proto::status::{No, Unknown, reason};
 use cotter_proto::v1;
 use cotter_proto::v1::cell_client::CellClient;
@@ -70,19 +69,7 @@ impl Api {
                 }
             }
         });
-        tokio::spawn(async move {
-            let ready = Readiness::new();
-            serve(
-                listener,
-                door,
-                "main",
-                &ready,
-                HistoryReader::off(),
-                std::future::pending(),
-            )
-            .await
-            .unwrap();
-        });
+        tokio::spawn(serve_for_test(listener, door, Readiness::new()));
         let endpoint = Channel::from_shared(address).unwrap();
         let channel = in_time(endpoint.connect()).await.unwrap();
         Self { channel, seen }
