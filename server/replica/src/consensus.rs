@@ -125,12 +125,21 @@ impl<L: ChapterLog> Consensus<L> {
     /// Ends the chapter here, because peers say how it ended: these entries are decided from `from`
     /// on, and the last of them is its seal. What was accepted here and not decided may go, so nothing
     /// that was to be said of it is said any more, and nothing is voted on in this chapter again.
-    pub(crate) fn adopt(&mut self, from: u64, entries: Vec<Payload>) {
+    ///
+    /// What was decided here meanwhile stays, and is the same; it may even reach beyond the seal, by
+    /// entries that are void. Then nothing is missing any more.
+    pub(crate) fn adopt(&mut self, from: u64, mut entries: Vec<Payload>) {
+        let Some(log) = &self.log else {
+            return;
+        };
+        let known = log.decided().saturating_sub(position(from));
+        if known >= entries.len() {
+            return;
+        }
+        entries.drain(..known);
+        log.adopt(position(from) + known, entries);
         self.instance = Instance::Closed;
         self.taken.clear();
-        if let Some(log) = &self.log {
-            log.adopt(position(from), entries);
-        }
     }
 
     /// Ends the chapter here and hands over its log.
