@@ -12,7 +12,9 @@ use crate::listen;
 use crate::net::TcpListener;
 use crate::storage::{CellState, DataDirectory};
 use cotter_cell::{Genesis, Voter};
-use cotter_replica::{ChapterPolicy, FEATURE_LEVEL_MAX, Input, Member, ReplicaConfig, Timing};
+use cotter_replica::{
+    ChapterPolicy, DIGEST_INTERVAL, FEATURE_LEVEL_MAX, Input, Member, ReplicaConfig, Timing,
+};
 use cotter_types::ReplicaId;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -82,6 +84,8 @@ impl RunningReplica {
         let identity = directory.identity().clone();
         check_born(&spec, &identity)?;
         let boot = directory.boot();
+        let rebuild = directory.distrust().is_open();
+        let rebuild = rebuild.map_err(|error| directory_failure(&error))?;
         let (door, inbox, streams) = door();
         let readiness = Readiness::new();
         let desk = BirthDesk::of_running(&identity, &spec.data, &spec.members);
@@ -113,6 +117,8 @@ impl RunningReplica {
                 take_back: spec.take_back,
                 timing: spec.timing,
                 chapters: spec.chapters,
+                digest_interval: DIGEST_INTERVAL,
+                rebuild,
                 genesis: genesis(&identity),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 feature_level_max: FEATURE_LEVEL_MAX,
@@ -256,6 +262,22 @@ impl StopSignals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+}
+
+/// Notes in a replica's data directory that its state is not to be trusted, because somebody says so.
+///
+/// # Errors
+/// [`Failure`] when there is nobody from whom another could be fetched, or the directory cannot be used.
+pub fn distrust(config: &Config) -> Result<(), Failure> {
+    if config.members.len() < 2 {
+        return Err(Failure::config(
+            "--rebuild fetches the state from other members, and the configuration names none",
+        ));
+    }
+    look_before_binding(&config.data)?;
+    let opened = DataDirectory::open_at(&config.data, Some(&config.cell));
+    let noted = opened.and_then(|directory| directory.distrust().doubt());
+    noted.map_err(|error| directory_failure(&error))
 }
 
 /// Runs one replica of a cell of separate processes until it is asked to stop.

@@ -17,7 +17,9 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::history::History;
 use crate::link::Peers;
-use crate::storage::{ChapterLogs, DataDirectory, LogSettings, OpenError, OsFiles};
+use crate::storage::{
+    ChapterLogs, DataDirectory, Difference, LogSettings, OpenError, OsFiles, REBUILDS_MAX,
+};
 use crate::telemetry;
 use crate::worker::Worker;
 use cotter_replica::{Fault, Input, Output, Replica, ReplicaConfig, ReplicaLog};
@@ -225,9 +227,43 @@ impl Owner {
         let turned = catch_unwind(AssertUnwindSafe(|| self.turn(course, standing)));
         match turned {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(fault)) => Err(faulted(self.config.id, &fault)),
+            Ok(Err(fault)) => Err(self.stopped(&fault)),
             Err(_) => death::while_running(&self.directory, &course.replica, course.ending),
         }
+    }
+
+    /// Says why the replica stops. A state that differs is never used again: that is written down
+    /// before the process ends.
+    fn stopped(&self, fault: &Fault) -> Failure {
+        let failure = faulted(self.config.id, fault);
+        let Fault::Differs {
+            applied,
+            own,
+            theirs,
+        } = *fault
+        else {
+            return failure;
+        };
+        metrics::counter!("cotter_state_differs_total").increment(1);
+        let difference = Difference {
+            applied,
+            own,
+            theirs,
+        };
+        let what = match self.directory.distrust().record(difference) {
+            Ok(count) if count <= REBUILDS_MAX => format!(
+                "started again it fetches its state from the others ({count} of at most \
+                 {REBUILDS_MAX} times)"
+            ),
+            Ok(_) => {
+                "it differed too often, and does not start again from this directory".to_owned()
+            }
+            Err(error) => format!(
+                "AND THAT COULD NOT BE WRITTEN DOWN ({error}): do not start it from this directory \
+                 again, let it join anew"
+            ),
+        };
+        Failure::software(format!("{failure}; {what}"))
     }
 
     /// Finds the logs; a replica that has neither a log nor a checkpoint has forgotten what it was born
@@ -330,6 +366,7 @@ impl Owner {
             Output::CallAnswer { call, answer } => self.streams.answer(call, answer),
             Output::WriteCheckpoint { cell } => keeper.write(cell),
             Output::Discard { below } => keeper.discard(below),
+            Output::Rebuilt { below } => keeper.rebuilt(below),
             Output::Past(past) => self.history.tell(past),
             Output::Log(happening) => telemetry::happened(self.config.id, &happening),
         }

@@ -67,6 +67,9 @@ fn obey(command: Command) -> Result<(), Failure> {
             let mut config = Config::load(&arguments.settings)?;
             config.rejoin |= arguments.rejoin;
             let _telemetry = telemetry::start(config.log_format);
+            if arguments.rebuild {
+                daemon::distrust(&config)?;
+            }
             runtime()?.block_on(daemon::run(config))
         }
         Command::Inspect(arguments) => inspect::inspect(&arguments),

@@ -208,5 +208,43 @@ pub fn happened(replica: ReplicaId, happening: &Happening) {
                 "digest"
             );
         }
+        Happening::Distrusts => {
+            tracing::warn!(
+                replica,
+                "THE STATE IS NOT TRUSTED: it differed from that of the others, and is fetched anew"
+            );
+        }
+        Happening::DigestsDisputed { applied, digests } => {
+            metrics::counter!("cotter_digest_disputes_total").increment(1);
+            let digests: Vec<String> = digests
+                .iter()
+                .map(|(id, digest)| format!("{id}: {digest:032x}"))
+                .collect();
+            tracing::error!(
+                replica,
+                applied,
+                ?digests,
+                "THE STATES DIFFER and no majority agrees: nobody serves until a third decides"
+            );
+        }
+        Happening::DigestsSettled { applied } => {
+            tracing::warn!(replica, applied, "a majority agrees on the state again");
+        }
+        Happening::PeerDiffers {
+            peer,
+            applied,
+            own,
+            theirs,
+        } => {
+            metrics::counter!("cotter_peer_differs_total").increment(1);
+            tracing::error!(
+                replica,
+                peer = peer.0,
+                applied,
+                digest = format_args!("{own:032x}"),
+                peers_digest = format_args!("{theirs:032x}"),
+                "A PEER'S STATE DIFFERS from that of the majority; it stops and is rebuilt"
+            );
+        }
     }
 }

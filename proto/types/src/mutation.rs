@@ -69,11 +69,13 @@ pub enum Mutation {
     WipedReplicaVotes,
     /// The members change though too few of those to be are heard (I-MEMBER-2).
     SealUnheard,
+    /// One replica applies something else than what the log says.
+    ApplyDiverges,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::NoFlushBeforeSend,
         Self::MessagesTakenOncePerTurn,
         Self::AnswerBeforeApply,
@@ -105,6 +107,7 @@ impl Mutation {
         Self::LogDroppedEarly,
         Self::WipedReplicaVotes,
         Self::SealUnheard,
+        Self::ApplyDiverges,
     ];
 }
 

@@ -3,13 +3,14 @@
 //! Every replica applies; only the master whose epoch stands answers, and only after it applied
 //! (I-MASTER-3).
 
-use crate::io::{Fault, Happening, Output};
+use crate::io::{Fault, Output};
 use crate::log::ReplicaLog;
-use crate::replica::{DIGEST_INTERVAL, Replica, decode};
+use crate::replica::{Replica, decode};
 use cotter_cell::{Applied, Batch, Command, Effect, Entry};
 use cotter_types::mutation::{self, Mutation};
 use cotter_types::{
-    Answer, EndReason, Moment, Nonce, Refusal, RequestNumber, Response, ServerFrame, SessionId,
+    Answer, EndReason, Moment, Nonce, Refusal, ReplicaId, RequestNumber, Response, ServerFrame,
+    SessionId,
 };
 use std::time::Duration;
 
@@ -47,14 +48,10 @@ impl<L: ReplicaLog> Replica<L> {
         if let Entry::Batch(batch) = entry {
             self.refuse_unknown(batch)?;
         }
+        let spoilt = self.spoilt(entry);
+        let entry = spoilt.as_ref().unwrap_or(entry);
         let applied = self.past.apply(&mut self.cell, entry);
-        if self.cell.applied().is_multiple_of(DIGEST_INTERVAL) {
-            let happening = Happening::Digest {
-                applied: self.cell.applied(),
-                digest: self.cell.digest(),
-            };
-            self.log(happening);
-        }
+        self.digest_if_due();
         if !applied.accepted {
             return Ok(());
         }
@@ -81,6 +78,23 @@ impl<L: ReplicaLog> Replica<L> {
         self.change_stands();
         self.candidate.saw(self.cell.mastership().sequence, now);
         Ok(())
+    }
+
+    /// Returns what one replica applies instead of an entry: a planted bug. It happens in its first
+    /// life only, as a flipped bit in memory does.
+    fn spoilt(&self, entry: &Entry) -> Option<Entry> {
+        let planted = mutation::active(Mutation::ApplyDiverges)
+            && self.config.id == ReplicaId(2)
+            && self.config.boot == 1
+            && self.master.is_none();
+        match entry {
+            Entry::Batch(batch) if planted && self.cell.applied() >= 20 => {
+                let mut batch = batch.clone();
+                batch.commands.pop();
+                Some(Entry::Batch(batch))
+            }
+            _ => None,
+        }
     }
 
     /// Stops before a command that this version would only half understand.

@@ -59,8 +59,8 @@ enum Work {
         chapter: u64,
         chunks: Vec<Chunk>,
     },
-    /// It is complete, and is being written to the disk.
-    Writing(Box<Cell>),
+    /// It is complete, came from this peer, and is being written to the disk.
+    Writing(Box<Cell>, ReplicaId),
 }
 
 /// A walk over a state for one peer.
@@ -93,9 +93,9 @@ impl CatchUp {
     }
 
     /// Takes the fetched state, if it is this one that became durable.
-    pub(crate) fn written(&mut self, chapter: u64) -> Option<Box<Cell>> {
+    pub(crate) fn written(&mut self, chapter: u64) -> Option<(Box<Cell>, ReplicaId)> {
         match std::mem::take(&mut self.work) {
-            Work::Writing(cell) if cell.chapter().number == chapter => Some(cell),
+            Work::Writing(cell, peer) if cell.chapter().number == chapter => Some((cell, peer)),
             other => {
                 self.work = other;
                 None
@@ -129,7 +129,7 @@ impl<L: ReplicaLog> Replica<L> {
         };
         let waiting = match self.catch_up.work {
             Work::Idle => false,
-            Work::Writing(_) => true,
+            Work::Writing(..) => true,
             Work::Asked(_) | Work::Rest { .. } | Work::State { .. } => {
                 now.since(self.catch_up.asked) < timing.rounds(PATIENCE_ROUNDS)
             }
@@ -323,7 +323,7 @@ impl<L: ReplicaLog> Replica<L> {
         };
         let early = mutation::active(Mutation::GateOpenEarly) && chunks.len() > 2;
         let Some(chunk) = chunk.filter(|_| !early) else {
-            self.state_complete(chapter, digest, chunks);
+            self.state_complete(peer, chapter, digest, chunks);
             return;
         };
         chunks.push(chunk);
@@ -340,11 +340,12 @@ impl<L: ReplicaLog> Replica<L> {
     }
 
     /// Rebuilds a fetched state; it is used only if it is exactly what was sent.
-    fn state_complete(&mut self, chapter: u64, digest: u128, chunks: Vec<Chunk>) {
+    fn state_complete(&mut self, peer: ReplicaId, chapter: u64, digest: u128, chunks: Vec<Chunk>) {
         let rebuilt = Cell::rebuild(&self.config.genesis, chunks);
         let sound = rebuilt.ok().filter(|cell| {
             let whole = cell.digest() == digest || mutation::active(Mutation::GateOpenEarly);
-            whole && cell.chapter().number == chapter && cell.applied() >= self.cell.applied()
+            let later = cell.applied() >= self.cell.applied();
+            whole && later && cell.chapter().number == chapter && !self.is_contradicted(cell)
         });
         let Some(cell) = sound else {
             self.log(Happening::StateRefused { chapter });
@@ -356,7 +357,7 @@ impl<L: ReplicaLog> Replica<L> {
         });
         let cell = Box::new(cell);
         self.hold(Output::WriteCheckpoint { cell: cell.clone() });
-        self.catch_up.work = Work::Writing(cell);
+        self.catch_up.work = Work::Writing(cell, peer);
     }
 
     /// Says what is to be answered, and notes when it was said.

@@ -6,6 +6,7 @@
 //! by a checkpoint. A replica that cannot get there by its own log asks its peers (`catch_up`).
 
 use crate::consensus::{Consensus, Seat};
+use crate::digests::Digests;
 use crate::io::{ChapterKey, Fault, Happening, Output};
 use crate::log::{ChapterLog, Payload, ReplicaLog};
 use crate::membership::SealFor;
@@ -67,8 +68,8 @@ pub(crate) struct Chapters<C> {
     early: Vec<(ReplicaId, ChapterKey, Message<Payload>)>,
     /// Where this chapter began, once its seal was applied, until the next one is begun.
     pub(crate) sealed: Option<u64>,
-    /// A state that was fetched and is durable, to begin from at the end of the turn.
-    pub(crate) fetched: Option<Box<Cell>>,
+    /// A state that was fetched from a peer and is durable, to begin from at the end of the turn.
+    pub(crate) fetched: Option<(Box<Cell>, ReplicaId)>,
     /// This replica may have voted in this chapter before, and votes in none below it.
     pub(crate) floor: u64,
     /// A chapter was begun in the last turn, and the next turn is due at once.
@@ -119,13 +120,15 @@ pub(crate) struct Recovered<C: ChapterLog> {
     pub(crate) consensus: Consensus<C>,
     pub(crate) chapters: Chapters<C>,
     pub(crate) past: PastQueue,
+    pub(crate) digests: Digests,
 }
 
 /// Goes through the logs, seal by seal, from the newest checkpoint on.
 ///
 /// Where the logs do not lead to the last of them, this replica may have voted in a chapter whose start
 /// state it does not hold, and votes in none until it has fetched that state or a later one
-/// (I-CHAPTER-2).
+/// (I-CHAPTER-2). One that does not trust its state is treated the same: its logs say what it promised,
+/// and nothing else of it is used (I-DIGEST-2).
 pub(crate) fn recover<L: ReplicaLog>(
     config: &ReplicaConfig,
     start: Option<Cell>,
@@ -135,6 +138,7 @@ pub(crate) fn recover<L: ReplicaLog>(
 ) -> Result<Recovered<L::Chapter>, Fault> {
     let mut cell = start.unwrap_or_else(|| Cell::born(&config.genesis));
     let mut past = PastQueue::default();
+    let mut digests = Digests::new(config.digest_interval);
     let existing = logs.chapters();
     let floor = existing.last().copied().unwrap_or(0);
     let mut chapters = Chapters {
@@ -149,54 +153,49 @@ pub(crate) fn recover<L: ReplicaLog>(
         floor,
         begun: false,
     };
-    loop {
+    let consensus = loop {
         let number = cell.chapter().number;
-        let log = if existing.contains(&number) {
-            SharedLog::new(logs.open(number)?)
+        let log = if config.rebuild {
+            None
+        } else if existing.contains(&number) {
+            Some(logs.open(number)?)
         } else if number > floor {
-            SharedLog::new(logs.begin(number)?)
+            Some(logs.begin(number)?)
         } else {
-            let consensus = Consensus::absent(config.id);
-            return Ok(Recovered {
-                cell,
-                consensus,
-                chapters,
-                past,
-            });
+            None
+        };
+        let Some(log) = log.map(SharedLog::new) else {
+            break Consensus::absent(config.id);
         };
         chapters.start = cell.snapshot();
-        chapters.bytes = replay(&log, &mut cell, &mut past)?;
-        if cell.chapter().number == number && number < floor {
-            let consensus = Consensus::absent(config.id);
-            return Ok(Recovered {
-                cell,
-                consensus,
-                chapters,
-                past,
-            });
-        }
+        digests.note(&cell);
+        chapters.bytes = replay(&log, &mut cell, (&mut past, &mut digests))?;
         if cell.chapter().number == number {
-            let consensus = Consensus::new(seat(config, &cell), log)?;
-            return Ok(Recovered {
-                cell,
-                consensus,
-                chapters,
-                past,
-            });
+            break match number < floor {
+                true => Consensus::absent(config.id),
+                false => Consensus::new(seat(config, &cell), log)?,
+            };
         }
         chapters.previous = Some(Previous {
             chapter: number,
             entries: cell.chapter().begins_at - chapters.start.applied(),
             log,
         });
-    }
+    };
+    Ok(Recovered {
+        cell,
+        consensus,
+        chapters,
+        past,
+        digests,
+    })
 }
 
 /// Applies what a chapter's log knows to be decided, up to its seal; returns its bytes.
 fn replay<C: ChapterLog>(
     log: &SharedLog<C>,
     cell: &mut Cell,
-    past: &mut PastQueue,
+    (past, digests): (&mut PastQueue, &mut Digests),
 ) -> Result<u64, Fault> {
     const CHUNK: usize = 1_024;
     let number = cell.chapter().number;
@@ -208,6 +207,7 @@ fn replay<C: ChapterLog>(
         for payload in log.entries(from, to)? {
             bytes += payload.as_bytes().len() as u64;
             past.apply(cell, &decode(&payload, cell.applied())?);
+            digests.note(cell);
             if cell.chapter().number != number {
                 return Ok(bytes);
             }
@@ -363,9 +363,10 @@ impl<L: ReplicaLog> Replica<L> {
                 self.released.push_back(Output::Discard { below });
             }
         }
-        if let Some(cell) = self.chapters.fetched.take() {
+        if let Some((cell, peer)) = self.chapters.fetched.take() {
             self.step_down("it missed the end of its chapter");
             self.cell = *cell;
+            self.digests.copied(&self.cell, peer);
             self.chapters.previous = None;
             self.candidate
                 .start_anew(self.cell.mastership().sequence, now);
@@ -373,9 +374,19 @@ impl<L: ReplicaLog> Replica<L> {
             let applied = self.cell.applied();
             self.released
                 .push_back(Output::Log(Happening::StateReplaced { applied }));
+            self.rebuilt();
             self.announce();
         }
         Ok(())
+    }
+
+    /// Lets go of the state that was not trusted, now that another is durable.
+    fn rebuilt(&mut self) {
+        if std::mem::take(&mut self.config.rebuild) {
+            let below = self.cell.chapter().number;
+            self.chapters.durable.retain(|chapter| *chapter >= below);
+            self.released.push_back(Output::Rebuilt { below });
+        }
     }
 
     fn begin_chapter(&mut self, now: Moment) -> Result<(), Fault> {
@@ -395,6 +406,7 @@ impl<L: ReplicaLog> Replica<L> {
         self.watchdog.begin_chapter(&seat.voters, now);
         self.consensus = Consensus::new(seat, SharedLog::new(log))?;
         self.voters_hash = self.cell.chapter().membership();
+        self.digests.begin_chapter(&self.cell.chapter().voters);
         self.chapters.start = self.cell.snapshot();
         self.chapters.bytes = 0;
         self.chapters.since = now;
@@ -402,6 +414,7 @@ impl<L: ReplicaLog> Replica<L> {
         self.chapters.begun = true;
         self.catch_up.reached(number);
         self.tell_membership();
+        self.judge_digests();
         if crossing {
             self.consensus.try_become_leader();
         }

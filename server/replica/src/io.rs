@@ -157,6 +157,15 @@ pub enum PeerMessage {
     },
     /// Asks the receiver to lead the log: the sender has laid its mastership down.
     TakeLead,
+    /// The digest of the sender's state at one place of the log.
+    Digest {
+        /// Entries that it had applied.
+        applied: u64,
+        /// Of its whole state.
+        digest: u128,
+        /// From whom it fetched its state, if no other voter has confirmed that since.
+        source: Option<ReplicaId>,
+    },
 }
 
 /// A peer that a replica wants to be linked with.
@@ -208,6 +217,12 @@ pub enum Output {
     /// Remove the logs of the chapters below this one, and the checkpoints that they begin from.
     Discard {
         /// The oldest chapter to be kept.
+        below: u64,
+    },
+    /// The state was fetched anew and is durable: remove the logs and checkpoints of the chapters below
+    /// this one, and then, durably, the note that the data are not trusted.
+    Rebuilt {
+        /// The chapter that begins from the fetched state.
         below: u64,
     },
     /// Be linked with these peers from here on. Others may link themselves to this replica.
@@ -312,6 +327,31 @@ pub enum Happening {
         /// Of the whole state.
         digest: u128,
     },
+    /// This replica does not trust its state, and will fetch another before it takes part.
+    Distrusts,
+    /// Voters have different digests, and no majority of them agrees: nobody may reign.
+    DigestsDisputed {
+        /// Entries applied.
+        applied: u64,
+        /// What each has, as far as that is known.
+        digests: Vec<(ReplicaId, u128)>,
+    },
+    /// A majority of the voters agrees again.
+    DigestsSettled {
+        /// Where they had differed.
+        applied: u64,
+    },
+    /// A peer has another digest than this replica and a majority.
+    PeerDiffers {
+        /// The peer.
+        peer: ReplicaId,
+        /// Entries applied.
+        applied: u64,
+        /// The digest here.
+        own: u128,
+        /// The peer's.
+        theirs: u128,
+    },
 }
 
 /// This replica is broken and must stop; nothing more may be asked of it.
@@ -327,6 +367,20 @@ pub enum Fault {
         index: u64,
         /// Why.
         why: String,
+    },
+    /// Its state is not that of the others. It must not be started again from it
+    /// ([`ReplicaConfig::rebuild`](crate::ReplicaConfig::rebuild)).
+    #[error(
+        "after entry {applied} its state has the digest {own:032x}, and a majority of the cell has \
+         {theirs:032x}"
+    )]
+    Differs {
+        /// Entries applied.
+        applied: u64,
+        /// Its digest.
+        own: u128,
+        /// That of the majority.
+        theirs: u128,
     },
     /// An invariant is broken.
     #[error("invariant broken: {0}")]

@@ -12,6 +12,7 @@ mod candidate;
 mod catch_up;
 mod chapter;
 mod consensus;
+mod digests;
 mod door;
 mod io;
 mod leases;
@@ -29,6 +30,7 @@ mod watchdog;
 
 pub use chapter::ChapterPolicy;
 pub use cotter_cell::FEATURE_LEVEL_MAX;
+pub use digests::DIGEST_INTERVAL;
 pub use io::{CallId, ChapterKey, Fault, Happening, Input, Output, Peer, PeerMessage, StreamId};
 pub use log::{ChapterLog, LogFault, LogRoom, Payload, ReplicaLog};
 pub use past::Past;

@@ -123,8 +123,10 @@ impl<L: ReplicaLog> Replica<L> {
     /// Says whom to be linked with, and whether this replica has a vote.
     pub(crate) fn tell_membership(&mut self) {
         let table = self.member_table();
-        // Who has joined and holds no state yet knows the cell as it was born only.
-        let ignorant = self.config.joined && self.consensus.is_absent();
+        // Who has joined and holds no state yet knows the cell as it was born only; who does not trust
+        // its state may be wrong about the disks.
+        let unsure = self.config.joined || self.config.rebuild;
+        let ignorant = unsure && self.consensus.is_absent();
         let chapter = self.cell.chapter();
         let mut peers: Vec<Peer> = chapter
             .voters
@@ -181,12 +183,7 @@ impl<L: ReplicaLog> Replica<L> {
             true => 0,
             false => self.cell.chapter().number,
         };
-        let connected: Vec<ReplicaId> = self
-            .watchdog
-            .peers()
-            .filter(|(_, peer)| peer.connected)
-            .map(|(id, _)| id)
-            .collect();
+        let connected: Vec<ReplicaId> = self.watchdog.connected_peers().collect();
         for to in connected {
             let message = PeerMessage::Here {
                 chapter,

@@ -17,7 +17,7 @@ impl<L: ReplicaLog> Replica<L> {
     /// Proposes to take over when nobody can be master any more (I-MASTER-2). Only the log's leader
     /// tries, so that rivals are rare; the log decides between them.
     pub(crate) fn take_over_if_ready(&mut self, now: Moment) {
-        if self.master.is_some() || !self.consensus.leads() || !self.hears_majority(now) {
+        if self.master.is_some() || !self.may_take_over(now) {
             return;
         }
         let mastership = self.cell.mastership().clone();
@@ -33,6 +33,11 @@ impl<L: ReplicaLog> Replica<L> {
             attempt,
             last_seen,
         });
+    }
+
+    /// Tells whether anything but time stands in the way of a reign.
+    pub(crate) fn may_take_over(&self, now: Moment) -> bool {
+        self.consensus.leads() && self.hears_majority(now) && !self.digests.are_disputed()
     }
 
     /// Ends the reign if the log is led by another: what this master would append might be lost

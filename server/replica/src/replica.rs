@@ -11,6 +11,7 @@ use crate::candidate::Candidate;
 use crate::catch_up::CatchUp;
 use crate::chapter::{ChapterPolicy, Chapters, Recovered, recover};
 use crate::consensus::Consensus;
+use crate::digests::Digests;
 use crate::io::{ChapterKey, Fault, Happening, Input, Output, PeerMessage, StreamId};
 use crate::log::{Payload, ReplicaLog};
 use crate::master::Master;
@@ -56,6 +57,12 @@ pub struct ReplicaConfig {
     pub timing: Timing,
     /// When a chapter of the log is sealed.
     pub chapters: ChapterPolicy,
+    /// Entries between two comparisons of the state with that of the others. All replicas of a cell
+    /// should have the same: only where both have a digest can two be compared.
+    pub digest_interval: u64,
+    /// Whether the state on the disk is not trusted: then the replica votes in nothing until it has
+    /// fetched another from a peer, and says so by [`Output::Rebuilt`].
+    pub rebuild: bool,
     /// What the cell was born with.
     pub genesis: Genesis,
     /// Version of the program, for people to read.
@@ -74,9 +81,6 @@ impl ReplicaConfig {
     }
 }
 
-/// Entries between two digests in the replica's log output.
-pub(crate) const DIGEST_INTERVAL: u64 = 10_000;
-
 /// One replica of a cell, without its input and output.
 ///
 /// It is not `Send`: it is built inside the one thread that owns it.
@@ -94,6 +98,7 @@ pub struct Replica<L: ReplicaLog> {
     pub(crate) candidate: Candidate,
     pub(crate) master: Option<Box<Master>>,
     pub(crate) watchdog: Watchdog,
+    pub(crate) digests: Digests,
     pub(crate) started: Moment,
     pub(crate) last_now: Moment,
     next_tick: Moment,
@@ -126,6 +131,7 @@ impl<L: ReplicaLog> Replica<L> {
             consensus,
             mut chapters,
             past,
+            digests,
         } = recovered;
         let sequence = cell.mastership().sequence;
         let applied = cell.applied();
@@ -140,6 +146,7 @@ impl<L: ReplicaLog> Replica<L> {
             watchdog: Watchdog::new(config.id, &cell.chapter().voters, now),
             voters_hash: cell.chapter().membership(),
             membership: Membership::default(),
+            digests,
             logs,
             chapters,
             catch_up: CatchUp::default(),
@@ -156,6 +163,9 @@ impl<L: ReplicaLog> Replica<L> {
             past,
             released: VecDeque::new(),
         };
+        if replica.config.rebuild {
+            replica.log(Happening::Distrusts);
+        }
         replica.tell_membership();
         Ok(replica)
     }
@@ -237,6 +247,11 @@ impl<L: ReplicaLog> Replica<L> {
                 self.heard_here(from, chapter, take_back, now);
             }
             PeerMessage::TakeLead => self.asked_to_lead(),
+            PeerMessage::Digest {
+                applied,
+                digest,
+                source,
+            } => self.digest_arrived(from, (applied, digest), source),
         }
     }
 
@@ -251,6 +266,7 @@ impl<L: ReplicaLog> Replica<L> {
         self.tick(now);
         self.catch_up_if_behind(now);
         self.say_here(now);
+        self.repeat_digests(now);
         self.watch_handover(now);
         self.follow_leadership();
         self.take_over_if_ready(now);
@@ -282,6 +298,9 @@ impl<L: ReplicaLog> Replica<L> {
         }
         let key = self.chapter_key();
         self.apply_decided(now)?;
+        if let Some(differs) = self.digests.fault() {
+            return Err(differs);
+        }
         self.let_past_out();
         // What was decided may have freed the way for more; it is proposed in the next turn, which
         // `next_wake` makes due at once.
@@ -316,8 +335,7 @@ impl<L: ReplicaLog> Replica<L> {
             } else {
                 wake.min(master.next_wake(&self.cell))
             };
-        } else if self.consensus.leads()
-            && self.hears_majority(self.last_now)
+        } else if self.may_take_over(self.last_now)
             && let Some(ready) = self
                 .candidate
                 .ready_at(self.cell.mastership(), &self.config.timing)
@@ -377,6 +395,9 @@ impl<L: ReplicaLog> Replica<L> {
             .is_some_and(|master| !master.lease_stands(now));
         if lapsed && !mutation::active(Mutation::ReadAfterLease) {
             self.step_down("its lease lapsed");
+        }
+        if self.digests.are_disputed() {
+            self.step_down("the voters' digests differ, and no majority agrees");
         }
     }
 

@@ -99,6 +99,12 @@ impl Watchdog {
         self.peers.get(&peer)
     }
 
+    /// Returns the peers that are connected.
+    pub(crate) fn connected_peers(&self) -> impl Iterator<Item = ReplicaId> {
+        let connected = self.peers.iter().filter(|(_, peer)| peer.connected);
+        connected.map(|(id, _)| *id)
+    }
+
     /// Returns all peers that were ever connected.
     pub(crate) fn peers(&self) -> impl Iterator<Item = (ReplicaId, &Peer)> {
         self.peers.iter().map(|(id, peer)| (*id, peer))

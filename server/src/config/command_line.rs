@@ -142,6 +142,11 @@ pub struct RunArguments {
     /// the lost disk had
     #[arg(long, env = "COTTERD_REJOIN")]
     pub rejoin: bool,
+    /// Trust nothing of the state in the data directory, and fetch it from the others; what the replica
+    /// has promised is kept. For the case that the states of replicas differ and no majority agrees.
+    /// Never on all members that are left
+    #[arg(long)]
+    pub rebuild: bool,
     /// What replaces values of the file.
     #[command(flatten)]
     pub settings: Settings,

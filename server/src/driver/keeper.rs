@@ -9,7 +9,7 @@ use crate::clock;
 use crate::storage::checkpoint::{
     self, CHECKPOINTS_NAME, CHUNK_BYTES, CheckpointError, CheckpointMeta,
 };
-use crate::storage::{Files, OsFiles, discard_chapters};
+use crate::storage::{Distrust, Files, OsFiles, discard_chapters};
 use cotter_cell::Cell;
 use cotter_replica::Input;
 use cotter_types::ReplicaId;
@@ -29,6 +29,8 @@ enum Wish {
     Write(Box<Cell>),
     /// Remove the logs and checkpoints of chapters below this one.
     Discard(u64),
+    /// Do that, and then settle the note that the data are not trusted.
+    Rebuilt(u64),
 }
 
 /// The owner's end; when it is dropped, the thread ends after what it is doing.
@@ -130,6 +132,11 @@ impl Keeper {
         self.ask(Wish::Discard(below));
     }
 
+    /// Asks for what a state that was not trusted has left to be removed, and the note settled.
+    pub(super) fn rebuilt(&self, below: u64) {
+        self.ask(Wish::Rebuilt(below));
+    }
+
     #[cfg(feature = "simulated")]
     fn ask(&self, wish: Wish) {
         let (wishes, asked) = mpsc::channel();
@@ -168,23 +175,31 @@ fn keep(files: &OsFiles, replica: ReplicaId, door: &Door, asked: &Receiver<Wish>
             None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(_) => asked.recv_timeout(TRY_AGAIN),
         };
-        let mut below = 0;
+        let (mut below, mut rebuilt) = (0, false);
         match wish {
             Ok(wish) => {
                 for wish in std::iter::once(wish).chain(asked.try_iter()) {
                     match wish {
                         Wish::Write(cell) => owed = Some(cell),
                         Wish::Discard(chapter) => below = below.max(chapter),
+                        Wish::Rebuilt(chapter) => {
+                            below = below.max(chapter);
+                            rebuilt = true;
+                        }
                     }
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if below > 0
-            && let Err(error) = discard(files, below)
-        {
-            tracing::warn!(replica = replica.0, below, %error, "old logs could not be removed");
+        if below > 0 {
+            match discard(files, below) {
+                Ok(()) if rebuilt => settle(files, replica),
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::warn!(replica = replica.0, below, %error, "old logs could not be removed");
+                }
+            }
         }
         let Some(cell) = owed.take() else {
             continue;
@@ -235,6 +250,17 @@ fn discard(files: &OsFiles, below: u64) -> io::Result<()> {
         }
     }
     checkpoints.sync_directory()
+}
+
+/// Settles the note, now that nothing is left of the state that differed. If that fails, the next start
+/// fetches the state once more.
+fn settle(files: &OsFiles, replica: ReplicaId) {
+    match Distrust::new(files.clone()).settle() {
+        Ok(()) => tracing::warn!(replica = replica.0, "the state was rebuilt from the others"),
+        Err(error) => {
+            tracing::error!(replica = replica.0, %error, "the state was rebuilt, and that could not be noted");
+        }
+    }
 }
 
 fn millis(since: Instant) -> u64 {

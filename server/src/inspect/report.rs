@@ -2,7 +2,7 @@
 
 use crate::storage::checkpoint::{self, CheckpointError, CheckpointMeta, Verified};
 use crate::storage::{
-    CellState, DirectoryError, Files, LogSurvey, OpenError, Survey, segment_file,
+    CellState, Difference, DirectoryError, Files, LogSurvey, OpenError, Survey, segment_file,
 };
 use omnipaxos::ballot_leader_election::Ballot;
 use serde::Serialize;
@@ -142,6 +142,10 @@ impl Report {
             Ok(deaths) => report.add_deaths(deaths),
             Err(error) => report.find_in_directory("deaths", error),
         }
+        match &survey.distrust {
+            Ok((differences, open)) => report.add_differences(differences, *open),
+            Err(error) => report.find_in_directory("distrust", error),
+        }
         for log in &survey.logs {
             report.add_log(log);
         }
@@ -232,6 +236,19 @@ impl Report {
                     count: 1,
                 }),
             }
+        }
+    }
+
+    fn add_differences(&mut self, differences: &[Difference], open: bool) {
+        for difference in differences {
+            self.notes.push(format!(
+                "after entry {} the state had the digest {:032x}, and that of a majority {:032x}",
+                difference.applied, difference.own, difference.theirs
+            ));
+        }
+        if open {
+            let what = "the state is not trusted: the next start fetches another from the others";
+            self.notes.push(what.to_owned());
         }
     }
 

@@ -235,6 +235,7 @@ fn decoded(from: ReplicaId, to: ReplicaId, body: &[u8]) -> Option<PeerMessage> {
         PeerMessage::Behind { .. }
         | PeerMessage::Here { .. }
         | PeerMessage::TakeLead
+        | PeerMessage::Digest { .. }
         | PeerMessage::FetchRest { .. }
         | PeerMessage::Rest { .. }
         | PeerMessage::FetchState { .. }

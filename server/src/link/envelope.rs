@@ -51,6 +51,7 @@ pub(super) fn weight(message: &PeerMessage) -> usize {
         PeerMessage::Behind { .. }
         | PeerMessage::Here { .. }
         | PeerMessage::TakeLead
+        | PeerMessage::Digest { .. }
         | PeerMessage::FetchRest { .. }
         | PeerMessage::FetchState { .. } => return ENVELOPE_BYTES_MAX,
     };

@@ -11,6 +11,7 @@ use super::Files;
 use super::chapter_logs::{ChapterLogs, chapter_name, chapter_number};
 use super::checkpoint::CHECKPOINTS_NAME;
 use super::deaths::Deaths;
+use super::distrust::Distrust;
 use super::identity::{CellState, Identity};
 use super::log::SegmentedLog;
 use super::log_settings::{LogIdentity, LogSettings, OpenError};
@@ -81,6 +82,17 @@ pub enum DirectoryError {
         /// Index of the entry.
         index: u64,
         /// Deaths so far.
+        count: usize,
+    },
+    /// The state of the replica differed from that of the others again and again.
+    #[error(
+        "the state of the replica in {location} has differed from that of the others {count} times: \
+         its machine computes wrong results. It is stopped for good; let it join anew on another one"
+    )]
+    Differed {
+        /// The directory.
+        location: String,
+        /// How often.
         count: usize,
     },
     /// The disk refused.
@@ -191,6 +203,7 @@ impl<F: Files> DataDirectory<F> {
             });
         }
         Deaths::new(files.clone()).check()?;
+        Distrust::new(files.clone()).check()?;
         let boot = read_boot(&files, Some(identity.incarnation))? + 1;
         write_boot(&files, identity.incarnation, boot)?;
         Ok(Self {
@@ -231,6 +244,12 @@ impl<F: Files> DataDirectory<F> {
     #[must_use]
     pub fn deaths(&self) -> Deaths<F> {
         Deaths::new(self.files.clone())
+    }
+
+    /// Returns the note of a state that differed from that of the others.
+    #[must_use]
+    pub fn distrust(&self) -> Distrust<F> {
+        Distrust::new(self.files.clone())
     }
 
     /// Lists the chapters that have a directory, in order.

@@ -11,6 +11,7 @@
 //! identity             certificate of the cell, own id and incarnation, forming or born
 //! boot                 how often the replica was started
 //! deaths               log indices at which applying an entry killed the replica
+//! distrust             when its state differed from that of the others, and whether it is used
 //! lock                 held by the running daemon
 //! chapter-00000001/    the log of one chapter
 //!   segment-00000001   …
@@ -27,6 +28,7 @@ pub mod checkpoint;
 mod consensus_storage;
 mod data_directory;
 mod deaths;
+mod distrust;
 mod entry_index;
 mod files;
 mod identity;
@@ -47,6 +49,7 @@ mod survey;
 pub use chapter_logs::{ChapterLogs, Refusal, discard_chapters, list_chapters};
 pub use data_directory::{DataDirectory, DirectoryError};
 pub use deaths::Deaths;
+pub use distrust::{Difference, Distrust, REBUILDS_MAX};
 pub use files::Files;
 pub use identity::{CellState, Certificate, CertifiedMember, Identity};
 pub use log::SegmentedLog;

@@ -11,7 +11,7 @@ use super::entry_index::EntryIndex;
 use super::log_settings::{LogIdentity, OpenError, TornTail};
 use super::recovery::{self, SegmentFound};
 use super::segment::{RESERVED_NAME, segment_name};
-use super::{Deaths, Files, Identity};
+use super::{Deaths, Difference, Distrust, Files, Identity};
 use cotter_replica::Payload;
 use omnipaxos::ballot_leader_election::Ballot;
 use std::io;
@@ -25,6 +25,8 @@ pub struct Survey<F: Files> {
     pub boot: Result<u64, DirectoryError>,
     /// The chapter and index of each death while an entry was applied.
     pub deaths: Result<Vec<(u64, u64)>, DirectoryError>,
+    /// How often the state differed from that of the others, and whether it must not be used.
+    pub distrust: Result<(Vec<Difference>, bool), DirectoryError>,
     /// The logs, in order of chapter.
     pub logs: Vec<LogSurvey<F>>,
     /// The directory of checkpoints.
@@ -108,6 +110,7 @@ pub fn survey<F: Files>(files: &F) -> Result<Survey<F>, DirectoryError> {
     Ok(Survey {
         boot: read_boot(files, incarnation),
         deaths: Deaths::new(files.clone()).load(),
+        distrust: Distrust::new(files.clone()).read(),
         checkpoints: files.directory(super::checkpoint::CHECKPOINTS_NAME),
         identity,
         logs,

@@ -28,6 +28,9 @@ struct Arguments {
     /// Judge nothing but the linearizability of what clients were told.
     #[arg(long)]
     linearizability_alone: bool,
+    /// Rebuild a replica whose state differs, as the daemon does, instead of failing.
+    #[arg(long)]
+    rebuilds: bool,
     /// Threads for a range; all cores by default.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
             .sessions
             .and_then(|count| usize::try_from(count).ok()),
         linearizability_alone: arguments.linearizability_alone,
+        rebuilds: arguments.rebuilds,
     };
     match campaign(&arguments, choices) {
         Ok(campaign) => match arguments.which.seed {
@@ -73,7 +77,7 @@ fn campaign(arguments: &Arguments, choices: Choices) -> Result<Campaign, String>
     if let Some(name) = &arguments.mutation {
         let bug = planted_bug(name)?;
         campaign.mutation = Some(bug);
-        campaign.stop_at_first = true;
+        campaign.stop_at_first = !arguments.rebuilds;
     }
     Ok(campaign)
 }

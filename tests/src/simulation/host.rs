@@ -16,6 +16,9 @@ use cotter_replica::{
 use cotter_types::{Call, Epoch, SessionId};
 use std::collections::{BTreeMap, VecDeque};
 
+/// Entries between two comparisons of the replicas' states.
+const DIGEST_INTERVAL: u64 = 20;
+
 /// A machine with a replica on it.
 pub(super) struct Host {
     place: usize,
@@ -26,6 +29,8 @@ pub(super) struct Host {
     /// Whether it joined after the cell's birth, and asks for the vote that its lost disk had.
     pub(super) joined: bool,
     pub(super) take_back: bool,
+    /// Whether its state was found to differ, and is not trusted.
+    pub(super) rebuild: bool,
     pub(super) life: u32,
     pub(super) running: Option<Running>,
     pub(super) paused: bool,
@@ -83,6 +88,7 @@ impl Host {
             boot: 0,
             joined: false,
             take_back: false,
+            rebuild: false,
             life: 0,
             running: None,
             paused: false,
@@ -182,6 +188,8 @@ impl World {
             take_back: host.take_back,
             timing: Timing::default(),
             chapters: host.policy,
+            digest_interval: DIGEST_INTERVAL,
+            rebuild: host.rebuild,
             genesis,
             version: "simulated".to_owned(),
             feature_level_max: FEATURE_LEVEL_MAX,
@@ -288,6 +296,13 @@ impl World {
     pub(super) fn discard(&mut self, place: usize, below: u64) {
         // What fails is left for the next time; a machine whose power is off removes nothing.
         let _ = self.hosts[place].disk.discard(below);
+    }
+
+    /// The state that differed is gone, and another is in its place.
+    pub(super) fn rebuilt(&mut self, place: usize, below: u64) {
+        self.discard(place, below);
+        self.hosts[place].rebuild = false;
+        self.tally.rebuilt += 1;
     }
 
     pub(super) fn schedule_turn(&mut self, place: usize, at: u64) {

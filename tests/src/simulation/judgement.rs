@@ -27,6 +27,8 @@ pub(super) struct Checkers {
     pub(super) witness: Witness,
     /// Nothing is judged but linearizability, at the end.
     alone: bool,
+    /// Not even that: a master with a wrong state has spoken.
+    spoilt: bool,
 }
 
 impl Checkers {
@@ -47,11 +49,27 @@ impl Checkers {
             calls: Calls::default(),
             witness: Witness::default(),
             alone,
+            spoilt: false,
         }
+    }
+
+    /// Judges nothing more but what the run cannot go on without: a planted bug has made a master speak
+    /// that is not itself to be judged here.
+    pub(super) fn spoilt(&mut self) {
+        self.spoilt = true;
+    }
+
+    /// Tells whether only that is judged.
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.spoilt
     }
 
     /// Passes on what a checker says, unless only linearizability is to be judged.
     pub(super) fn judged(&self, verdict: Verdict) -> Verdict {
-        if self.alone { Ok(()) } else { verdict }
+        if self.alone || self.spoilt {
+            Ok(())
+        } else {
+            verdict
+        }
     }
 }

@@ -77,6 +77,7 @@ impl World {
         if self.profile.replicas == 1 {
             return;
         }
+        self.decide_dispute();
         let Some(chapter) = self.newest_chapter() else {
             return;
         };
@@ -110,6 +111,20 @@ impl World {
             0 => self.transfer(place),
             1 => self.remove(place, &chapter),
             _ => self.wipe(place, &chapter),
+        }
+    }
+
+    /// Where states differ, no majority agrees and nobody more will come, a person decides whose state is
+    /// not trusted, and this one decides right.
+    fn decide_dispute(&mut self) {
+        let reigns = self.hosts.iter().any(super::host::Host::is_master);
+        if !self.profile.rebuilds || !self.healed || reigns {
+            return;
+        }
+        if let Some(place) = self.whose_state_differs() {
+            self.tally.fault("decided dispute");
+            self.hosts[place].rebuild = true;
+            self.kill_host(place, false);
         }
     }
 

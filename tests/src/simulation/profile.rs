@@ -33,6 +33,8 @@ pub struct Profile {
     pub chapter_entries: u64,
     /// What it takes at most to write a checkpoint, in microseconds.
     pub checkpoint_us: u64,
+    /// Whether a replica whose state differs is rebuilt; else that is a violation.
+    pub rebuilds: bool,
 }
 
 /// Weights of the kinds of faults.
@@ -81,6 +83,8 @@ pub struct Choices {
     pub sessions: Option<usize>,
     /// Whether linearizability alone is judged: for tests that ask what it catches by itself.
     pub linearizability_alone: bool,
+    /// Whether a replica whose state differs is rebuilt, for the test that plants one.
+    pub rebuilds: bool,
 }
 
 impl Profile {
@@ -130,6 +134,7 @@ impl Profile {
             flush_us: random.between(20, 1_000),
             chapter_entries: *random.pick(&[8, 20, 50, 100, 300, 1_000]),
             checkpoint_us: *random.pick(&[2_000, 50_000, 1_000_000, 5_000_000]),
+            rebuilds: choices.rebuilds,
         }
     }
 }

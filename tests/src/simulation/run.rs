@@ -50,7 +50,8 @@ pub fn run(seed: u64, choices: Choices, trace: bool) -> Report {
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(seed, choices, trace)?;
         let mut verdict = safety(&mut world).and_then(|()| liveness(&mut world));
-        if verdict.is_ok() || choices.linearizability_alone {
+        let judged = verdict.is_ok() && !world.checkers.is_spoilt();
+        if judged || choices.linearizability_alone {
             verdict = world.check_linearizability();
         }
         tally = world.tally();
@@ -132,10 +133,13 @@ fn liveness(world: &mut World) -> Verdict {
     }
     world.check_reference()?;
     let least = world.applied_least();
-    world
-        .checkers
-        .once
-        .check_kept(&world.checkers.history, least)
+    let once = &world.checkers.once;
+    let kept = once.check_kept(&world.checkers.history, least);
+    if world.checkers.is_spoilt() {
+        Ok(())
+    } else {
+        kept
+    }
 }
 
 /// Says what is not well yet.
@@ -146,6 +150,16 @@ fn trouble(world: &World) -> Option<String> {
     }
     if world.profile.replicas > 1 && world.somebody_has_no_vote() {
         return Some("a replica has no vote".to_owned());
+    }
+    if let Some(place) = world.whose_state_differs() {
+        return Some(format!("the state of replica {} differs", place + 1));
+    }
+    if world.hosts.iter().any(|host| host.rebuild) {
+        return Some("a replica is being rebuilt".to_owned());
+    }
+    if world.checkers.is_spoilt() {
+        // What a master with a wrong state told its clients is not judged.
+        return None;
     }
     for guest in &world.guests {
         if guest.scripted {
@@ -217,6 +231,19 @@ fn script(locks: &[Path]) -> Vec<Call> {
 }
 
 impl World {
+    /// Returns a replica whose state is not what the committed log comes to.
+    pub(super) fn whose_state_differs(&self) -> Option<usize> {
+        let history = &self.checkers.history;
+        self.hosts.iter().position(|host| {
+            let running = host.running.as_ref().filter(|_| !host.rebuild);
+            running.is_some_and(|running| {
+                let cell = running.replica.cell();
+                let at = cell.applied() as usize;
+                history.check_digest("it", at, cell.digest()).is_err()
+            })
+        })
+    }
+
     /// Returns how many entries every replica has applied.
     fn applied_least(&self) -> usize {
         self.hosts

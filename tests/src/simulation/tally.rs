@@ -67,6 +67,8 @@ pub struct Tally {
     pub rests: u64,
     /// Times that a replica went on from a fetched state.
     pub states: u64,
+    /// Times that a replica whose state differed was rebuilt.
+    pub rebuilt: u64,
     /// Paths whose history, as clients saw it, is linearizable.
     pub linearized: u64,
     /// Paths for which the search was given up.
@@ -131,6 +133,7 @@ impl Tally {
         self.chapters += other.chapters;
         self.rests += other.rests;
         self.states += other.states;
+        self.rebuilt += other.rebuilt;
         self.linearized += other.linearized;
         self.unknown += other.unknown;
         self.searched += other.searched;
@@ -176,8 +179,8 @@ impl fmt::Display for Tally {
         )?;
         writeln!(
             f,
-            "{} chapters begun, {} ends of one fetched, {} states fetched",
-            self.chapters, self.rests, self.states
+            "{} chapters begun, {} ends of one fetched, {} states fetched, {} rebuilt",
+            self.chapters, self.rests, self.states, self.rebuilt
         )?;
         writeln!(
             f,

@@ -86,6 +86,9 @@ impl World {
 
     fn host_fault(&mut self, place: usize, fault: &Fault) -> Verdict {
         let name = self.host_name(place);
+        if matches!(fault, Fault::Differs { .. }) {
+            return self.host_differs(place, fault);
+        }
         let planned = self.hosts[place].running.as_ref().is_some_and(|running| {
             let death = running.death;
             matches!(death, Some(TurnDeath::Flush(_) | TurnDeath::Beginning(_)))
@@ -95,6 +98,20 @@ impl World {
             return Ok(());
         }
         Err(Violation::new("fault", format!("{name}: {fault}")))
+    }
+
+    /// The state of a replica differs: either that is wrong by itself, since no bug is planted, or the
+    /// replica is started again as the driver does it, without trust in its state.
+    fn host_differs(&mut self, place: usize, fault: &Fault) -> Verdict {
+        let name = self.host_name(place);
+        if !self.profile.rebuilds {
+            return Err(Violation::new("comparison", format!("{name}: {fault}")));
+        }
+        self.note(|| format!("{name}: {fault}"));
+        self.tally.fault("differing state");
+        self.hosts[place].rebuild = true;
+        self.kill_host(place, false);
+        Ok(())
     }
 
     fn after_turn(&mut self, place: usize, reigned: Option<Epoch>, taken: usize) -> Verdict {
@@ -211,6 +228,7 @@ impl World {
             }
             Output::WriteCheckpoint { cell } => self.write_checkpoint(place, cell),
             Output::Discard { below } => self.discard(place, below),
+            Output::Rebuilt { below } => self.rebuilt(place, below),
             // The history is no part of what is simulated.
             Output::Past(_) => {}
             // Everybody is linked with everybody.

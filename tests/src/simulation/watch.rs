@@ -10,6 +10,7 @@ use super::world::World;
 use crate::checkers::{Masters, Step, Verdict, Violation};
 use cotter_cell::{Batch, Command, Entry};
 use cotter_replica::{CallId, Output};
+use cotter_types::mutation::{self, Mutation};
 use cotter_types::{Call, CallAnswer, CallResponse, Epoch, ServerFrame};
 
 /// Steps between two looks at the invariants of the whole reference state.
@@ -102,6 +103,16 @@ impl World {
             self.observe(&steps)?;
         }
         let digests = self.checkers.history.check_digest(&name, applied, digest);
+        // It spreads to whoever fetches the state of the one that went wrong.
+        let may_differ = place == 1 || self.profile.rebuilds;
+        if digests.is_err() && mutation::active(Mutation::ApplyDiverges) && may_differ {
+            // The replicas themselves must notice. What a master says before that is wrong, and no
+            // comparison can prevent it.
+            if self.hosts[place].is_master() {
+                self.checkers.spoilt();
+            }
+            return Ok(());
+        }
         self.checkers.judged(digests)
     }
 

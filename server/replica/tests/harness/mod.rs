@@ -8,7 +8,7 @@ pub(crate) use memory_log::{MemoryLog, MemoryLogs};
 
 use cotter_cell::{Cell, Genesis, Voter};
 use cotter_replica::{
-    CallId, ChapterPolicy, FEATURE_LEVEL_MAX, Happening, Input, Member, Output, PeerMessage,
+    CallId, ChapterPolicy, FEATURE_LEVEL_MAX, Fault, Happening, Input, Member, Output, PeerMessage,
     Replica, ReplicaConfig, ReplicaLog, StreamId, Timing,
 };
 use cotter_types::{
@@ -30,6 +30,8 @@ struct Seat {
     incarnation: u64,
     /// It asks to be taken back when it has lost its disk.
     take_back: bool,
+    /// Its state was found to differ, and is not trusted.
+    rebuild: bool,
     /// Cut off from its peers, both ways.
     isolated: bool,
     /// Handles nothing, but its clock goes on.
@@ -47,6 +49,7 @@ impl Seat {
             boot: 0,
             incarnation,
             take_back: false,
+            rebuild: false,
             isolated: false,
             paused: false,
             waiting: Vec::new(),
@@ -67,6 +70,8 @@ pub(crate) struct Cluster {
     pub(crate) answers: BTreeMap<(ReplicaId, CallId), CallAnswer>,
     /// What the replicas had to tell.
     pub(crate) happenings: Vec<(ReplicaId, Happening)>,
+    /// Replicas that stopped, since their state differs.
+    pub(crate) faults: Vec<(ReplicaId, Fault)>,
     policy: ChapterPolicy,
     born: u64,
     /// Nothing is discarded: whoever should do it dies first.
@@ -93,6 +98,7 @@ impl Cluster {
             answers: BTreeMap::new(),
             next_call: 0,
             happenings: Vec::new(),
+            faults: Vec::new(),
             policy,
             born: replicas,
             keeps_all: false,
@@ -152,7 +158,7 @@ impl Cluster {
             })
             .collect();
         let now = self.now;
-        let born = self.born;
+        let genesis = self.genesis();
         let seat = self.seats.get_mut(&id).expect("a known replica");
         seat.boot += 1;
         let config = ReplicaConfig {
@@ -160,16 +166,13 @@ impl Cluster {
             members,
             boot: seat.boot,
             timing: Timing::default(),
-            genesis: Genesis {
-                cell_id: CellId(7),
-                cell: "test".into(),
-                token_floor: 1_000,
-                voters: voters(born),
-            },
+            genesis,
             incarnation: seat.incarnation,
             joined: seat.incarnation != id.0,
             take_back: seat.take_back,
             chapters: self.policy,
+            digest_interval: 20,
+            rebuild: seat.rebuild,
             version: "test".into(),
             feature_level_max: FEATURE_LEVEL_MAX,
         };
@@ -179,6 +182,35 @@ impl Cluster {
             .expect("the log is readable");
         seat.replica = Some(replica);
         self.connect(id);
+    }
+
+    /// Starts a replica again whose disk has the state of another cell, as it was born.
+    pub(crate) fn boot_wrong(&mut self, id: ReplicaId, token_floor: u64) {
+        let wrong = Genesis {
+            token_floor,
+            ..self.genesis()
+        };
+        let seat = self.seats.get_mut(&id).expect("a known replica");
+        assert!(
+            seat.checkpoints.is_empty(),
+            "the log leads on from the birth"
+        );
+        seat.checkpoints.insert(1, Cell::born(&wrong));
+        self.boot(id);
+    }
+
+    /// Tells whether a replica's state is not trusted.
+    pub(crate) fn is_distrusted(&self, id: ReplicaId) -> bool {
+        self.seats[&id].rebuild
+    }
+
+    fn genesis(&self) -> Genesis {
+        Genesis {
+            cell_id: CellId(7),
+            cell: "test".into(),
+            token_floor: 1_000,
+            voters: voters(self.born),
+        }
     }
 
     /// Ends a replica as SIGKILL does.
@@ -272,7 +304,16 @@ impl Cluster {
         while let Some(output) = replica.poll() {
             outputs.push(output);
         }
-        replica.end_turn(now).expect("no fault");
+        match replica.end_turn(now) {
+            Ok(()) => {}
+            Err(fault @ Fault::Differs { .. }) => {
+                self.kill(id);
+                self.seats.get_mut(&id).expect("known").rebuild = true;
+                self.faults.push((id, fault));
+                return true;
+            }
+            Err(fault) => panic!("{fault}"),
+        }
         while let Some(output) = replica.poll() {
             outputs.push(output);
         }
@@ -312,8 +353,9 @@ impl Cluster {
                 seat.waiting.push(Input::CheckpointWritten { chapter });
             }
             Output::Discard { .. } if self.keeps_all => {}
-            Output::Discard { below } => {
+            Output::Discard { below } | Output::Rebuilt { below } => {
                 let seat = self.seats.get_mut(&from).expect("known");
+                seat.rebuild &= !matches!(output, Output::Rebuilt { .. });
                 seat.checkpoints.retain(|chapter, _| *chapter >= below);
                 seat.log.discard(below);
             }

@@ -1,7 +1,7 @@
 use super::{SMALL, SimFiles};
 use crate::storage::{
-    CellState, Certificate, CertifiedMember, DataDirectory, DirectoryError, Files, Identity,
-    OpenError,
+    CellState, Certificate, CertifiedMember, DataDirectory, Difference, DirectoryError, Files,
+    Identity, OpenError, REBUILDS_MAX,
 };
 use cotter_replica::{ChapterLog, Payload};
 use cotter_types::{CellId, FencingToken, ReplicaId};
@@ -179,8 +179,9 @@ fn each_flipped_bit_is_detected() {
     let files = made();
     let directory = DataDirectory::open(files.clone(), None).unwrap();
     directory.deaths().record(1, 5).unwrap();
+    directory.distrust().record(difference(7)).unwrap();
     drop(directory);
-    for name in ["identity", "boot", "deaths"] {
+    for name in ["identity", "boot", "deaths", "distrust"] {
         for bit in 0..files.contents(name).unwrap().len() * 8 {
             let spoilt = files.duplicate();
             spoilt.flip_bit(name, bit).unwrap();
@@ -299,6 +300,47 @@ fn two_deaths_at_one_index_stop_the_replica_naming_it() {
     );
     deaths.forget().unwrap();
     DataDirectory::open(files, None).unwrap();
+}
+
+fn difference(applied: u64) -> Difference {
+    Difference {
+        applied,
+        own: 1,
+        theirs: 2,
+    }
+}
+
+#[test]
+fn a_state_that_differed_is_not_trusted_until_it_is_settled() {
+    let files = made();
+    let directory = DataDirectory::open(files.clone(), None).unwrap();
+    assert!(!directory.distrust().is_open().unwrap());
+    assert_eq!(directory.distrust().record(difference(7)).unwrap(), 1);
+    drop(directory);
+    files.crash(1);
+    let directory = DataDirectory::open(files.clone(), None).unwrap();
+    assert!(directory.distrust().is_open().unwrap());
+    directory.distrust().settle().unwrap();
+    drop(directory);
+    files.crash(2);
+    let directory = DataDirectory::open(files, None).unwrap();
+    let read = directory.distrust().read().unwrap();
+    assert_eq!(read, (vec![difference(7)], false));
+}
+
+#[test]
+fn a_state_that_differs_again_and_again_stops_the_replica_for_good() {
+    let files = made();
+    for count in 1..=REBUILDS_MAX + 1 {
+        let directory = DataDirectory::open(files.clone(), None).unwrap();
+        assert_eq!(directory.distrust().record(difference(7)).unwrap(), count);
+        directory.distrust().settle().unwrap();
+    }
+    let error = DataDirectory::open(files, None).unwrap_err();
+    assert!(
+        matches!(error, DirectoryError::Differed { count, .. } if count == REBUILDS_MAX + 1),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! A real replica whose state is wrong: it notices, stops, and is rebuilt from the others.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
+
+use cotter_cell::{Cell as State, Genesis, Voter};
+use cotter_server::storage::DataDirectory;
+use cotter_server::storage::checkpoint::{self, CheckpointMeta};
+use cotter_tests::cluster::{Cell, Process, eventually, finish};
+use std::path::Path;
+
+const SOFTWARE: i32 = 70;
+const CONFIG: i32 = 78;
+
+/// A cell whose chapters end after a few writes: where one begins, states are compared.
+fn cell_of_small_chapters() -> Cell {
+    let mut cell = Cell::born(3);
+    for replica in cell.replicas() {
+        let mut config = std::fs::read_to_string(replica.config()).unwrap();
+        config.push_str("\n[chapter]\nbytes = 65536\n");
+        std::fs::write(replica.config(), config).unwrap();
+    }
+    cell
+}
+
+/// Writes the state that a cell with other tokens would have been born with.
+fn spoil(data: &Path) {
+    let directory = DataDirectory::open_at(data, None).unwrap();
+    let certificate = &directory.identity().certificate;
+    let voters = certificate.members.iter().map(|member| Voter {
+        id: member.id,
+        incarnation: member.incarnation,
+    });
+    let wrong = State::born(&Genesis {
+        cell_id: certificate.cell_id,
+        cell: certificate.cell_name.clone(),
+        token_floor: certificate.token_floor.0 + 1,
+        voters: voters.collect(),
+    });
+    let meta = CheckpointMeta::of(&wrong, 1, 0, Vec::new());
+    let files = directory.checkpoints().unwrap();
+    checkpoint::write(&files, &meta, wrong.walk(checkpoint::CHUNK_BYTES)).unwrap();
+}
+
+fn put(cell: &Cell, path: &str, bytes: usize) {
+    let file = cell.directory().join("contents");
+    std::fs::write(&file, vec![b'.'; bytes]).unwrap();
+    eventually(&format!("{path} is written"), || {
+        cell.run(&["put", path, file.to_str().unwrap()]).code == 0
+    });
+}
+
+#[test]
+fn a_replica_whose_state_is_wrong_stops_and_is_rebuilt_from_the_others() {
+    let mut cell = cell_of_small_chapters();
+    cell.start_all();
+    let master = cell.master();
+    put(&cell, "/ls/local/before", 10);
+    let (wrong, other) = ((master + 1) % 3, (master + 2) % 3);
+    cell.replica(wrong).kill();
+    spoil(&cell.replica(wrong).data());
+    cell.replica(wrong).start();
+    // It follows as if all were well, until a chapter begins.
+    for number in 0..6 {
+        put(&cell, &format!("/ls/local/n{number}"), 20_000);
+    }
+    let status = cell.replica(wrong).process().wait();
+    assert_eq!(status.code(), Some(SOFTWARE));
+    let log = cell.replica(wrong).process().log();
+    assert!(log.contains("a majority of the cell has"), "{log}");
+    assert!(log.contains("1 of at most 3 times"), "{log}");
+
+    cell.replica(wrong).start();
+    eventually("it is rebuilt", || {
+        let log = cell.replica(wrong).process().log();
+        log.contains("the state was rebuilt from the others")
+    });
+    let log = cell.replica(wrong).process().log();
+    assert!(log.contains("THE STATE IS NOT TRUSTED"), "{log}");
+    // The majority rests on it now.
+    cell.replica(other).kill();
+    for number in 6..12 {
+        put(&cell, &format!("/ls/local/n{number}"), 20_000);
+    }
+    assert!(cell.replica(wrong).runs());
+    assert_eq!(cell.run(&["cat", "/ls/local/before"]).ok(), "..........");
+    // A later start trusts what it has.
+    cell.replica(wrong).kill();
+    cell.replica(wrong).start();
+    put(&cell, "/ls/local/last", 10);
+    let log = cell.replica(wrong).process().log();
+    assert_eq!(log.matches("THE STATE IS NOT TRUSTED").count(), 1, "{log}");
+}
+
+#[test]
+fn a_replica_is_rebuilt_because_somebody_says_so() {
+    let mut cell = Cell::start(3);
+    let master = cell.master();
+    put(&cell, "/ls/local/kept", 10);
+    let follower = (master + 1) % 3;
+    cell.replica(follower).kill();
+    let mut rebuilding = cell.replica(follower).command("run");
+    let log = cell.directory().join("rebuilt.log");
+    let mut process = Process::start("rebuilt", rebuilding.arg("--rebuild"), &log);
+    eventually("it is rebuilt", || {
+        process
+            .log()
+            .contains("the state was rebuilt from the others")
+    });
+    process.kill();
+    // What it has now is trusted.
+    cell.replica(follower).start();
+    cell.replica((master + 2) % 3).kill();
+    put(&cell, "/ls/local/after", 10);
+    assert_eq!(cell.run(&["cat", "/ls/local/kept"]).ok(), "..........");
+    let log = cell.replica(follower).process().log();
+    assert!(!log.contains("THE STATE IS NOT TRUSTED"), "{log}");
+}
+
+#[test]
+fn a_cell_of_one_has_nobody_to_be_rebuilt_from() {
+    let mut cell = Cell::born(1);
+    let refused = finish(cell.replica(0).command("run").arg("--rebuild"));
+    assert_eq!(refused.code, CONFIG, "{refused:?}");
+    assert!(refused.errors.contains("names none"), "{refused:?}");
+}
