@@ -61,10 +61,18 @@ fn a_replica_whose_state_is_wrong_stops_and_is_rebuilt_from_the_others() {
     let (wrong, other) = ((master + 1) % 3, (master + 2) % 3);
     cell.replica(wrong).kill();
     spoil(&cell.replica(wrong).data());
+    let log = std::fs::read_to_string(cell.replica(wrong).log_path()).unwrap();
+    let starts = log.matches("state rebuilt").count();
     cell.replica(wrong).start();
+    // One that is too late fetches the state of another, and is right again.
+    eventually("it has read its log", || {
+        let log = cell.replica(wrong).process().log();
+        log.matches("state rebuilt").count() > starts
+    });
+    put(&cell, "/ls/local/between", 10);
     // It follows as if all were well, until a chapter begins.
-    for number in 0..6 {
-        put(&cell, &format!("/ls/local/n{number}"), 20_000);
+    for number in 0..14 {
+        put(&cell, &format!("/ls/local/n{number}"), 6_000);
     }
     let status = cell.replica(wrong).process().wait();
     assert_eq!(status.code(), Some(SOFTWARE));
@@ -81,7 +89,7 @@ fn a_replica_whose_state_is_wrong_stops_and_is_rebuilt_from_the_others() {
     assert!(log.contains("THE STATE IS NOT TRUSTED"), "{log}");
     // The majority rests on it now.
     cell.replica(other).kill();
-    for number in 6..12 {
+    for number in 14..20 {
         put(&cell, &format!("/ls/local/n{number}"), 20_000);
     }
     assert!(cell.replica(wrong).runs());
