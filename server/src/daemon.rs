@@ -53,6 +53,8 @@ pub struct ReplicaSpec {
     pub chapters: ChapterPolicy,
     /// How much history is kept.
     pub history: HistorySettings,
+    /// How often its disk is read back.
+    pub scrub_every: Duration,
     /// Whether it asks for the vote of its id back when that belongs to a disk that is gone.
     pub take_back: bool,
     /// Where clients come in.
@@ -127,6 +129,7 @@ impl RunningReplica {
             streams,
             readiness: readiness.clone(),
             peers,
+            scrub_every: spec.scrub_every,
             door: door.clone(),
         }
         .start()?;
@@ -307,6 +310,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         timing: config.timing,
         chapters: config.chapters,
         history: config.history,
+        scrub_every: config.scrub_every,
         take_back: config.rejoin,
         client_listener,
         peer_listener,

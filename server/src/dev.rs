@@ -7,7 +7,8 @@
 
 use crate::birth::{BirthDesk, birth_of_all_here};
 use crate::config::{
-    DevArguments, MemberAddress, chapter_policy, history_settings, listen_address,
+    DevArguments, MemberAddress, SCRUB_EVERY_DEFAULT, chapter_policy, history_settings,
+    listen_address,
 };
 use crate::daemon::{ReplicaSpec, RunningReplica, StopSignals, listening, say, stop_all};
 use crate::failure::Failure;
@@ -74,6 +75,7 @@ pub async fn dev(arguments: &DevArguments) -> Result<(), Failure> {
             timing: Timing::default(),
             chapters,
             history,
+            scrub_every: SCRUB_EVERY_DEFAULT,
             take_back: false,
             client_listener: doors.client,
             peer_listener: doors.peer,

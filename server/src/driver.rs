@@ -9,6 +9,8 @@
 
 mod death;
 mod keeper;
+#[cfg(not(feature = "simulated"))]
+mod scrubber;
 
 use crate::api::Readiness;
 use crate::api::door::{Arrival, Door, Inbox};
@@ -71,7 +73,9 @@ pub struct Owner {
     pub streams: StreamTable,
     /// Where messages for peers go.
     pub peers: Peers,
-    /// Where the keeper of checkpoints reports.
+    /// How often its disk is read back.
+    pub scrub_every: Duration,
+    /// Where the keeper of checkpoints and the scrubber report.
     pub door: Door,
 }
 
@@ -79,6 +83,9 @@ pub struct Owner {
 struct Course {
     replica: Replica<ChapterLogs<OsFiles>>,
     keeper: Keeper,
+    // Held for its `Drop`, which ends the thread.
+    #[cfg(not(feature = "simulated"))]
+    _scrubber: scrubber::Scrubber,
     inputs: Vec<Input>,
     /// What ended the last wait.
     first: Option<Arrival>,
@@ -212,10 +219,26 @@ impl Owner {
         Ok(Course {
             replica,
             keeper,
+            #[cfg(not(feature = "simulated"))]
+            _scrubber: self.scrub()?,
             inputs: Vec::with_capacity(TURN_INPUTS_MAX),
             first: None,
             ending: false,
         })
+    }
+
+    #[cfg(not(feature = "simulated"))]
+    fn scrub(&self) -> Result<scrubber::Scrubber, Failure> {
+        let identity = self.directory.identity();
+        let beat = scrubber::Beat {
+            files: self.directory.files().clone(),
+            owner: (identity.certificate.cell_id, identity.incarnation),
+            replica: self.config.id,
+            every: self.scrub_every,
+            door: self.door.clone(),
+        };
+        scrubber::Scrubber::start(beat)
+            .map_err(|error| Failure::unavailable(format!("no thread for a replica: {error}")))
     }
 
     /// Takes one turn. A panic in it ends the process.
@@ -301,6 +324,7 @@ impl Owner {
             inputs,
             first,
             ending,
+            ..
         } = course;
         while inputs.len() < TURN_INPUTS_MAX
             && let Some(arrival) = first.take().or_else(|| self.inbox.take())

@@ -208,6 +208,13 @@ pub fn happened(replica: ReplicaId, happening: &Happening) {
                 "digest"
             );
         }
+        Happening::SealsEarly { chapter } => {
+            tracing::warn!(
+                replica,
+                chapter,
+                "the chapter is damaged on a disk, and sealed early"
+            );
+        }
         Happening::Distrusts => {
             tracing::warn!(
                 replica,

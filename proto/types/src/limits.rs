@@ -108,6 +108,9 @@ pub const HISTORY_SPANS_MAX: usize = 64;
 /// Most events on their way from a replica into its history.
 pub const HISTORY_QUEUED_MAX: usize = 65_536;
 
+/// Bytes that a replica reads back from its disk in a second at most, to see whether they are whole.
+pub const SCRUB_BYTES_PER_SECOND_MAX: u64 = 16 * 1_024 * 1_024;
+
 /// Largest frame of the `Attach` stream and largest peer message, in bytes.
 pub const FRAME_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// Most client streams on one replica.

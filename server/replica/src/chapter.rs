@@ -74,6 +74,10 @@ pub(crate) struct Chapters<C> {
     pub(crate) floor: u64,
     /// A chapter was begun in the last turn, and the next turn is due at once.
     pub(crate) begun: bool,
+    /// The chapter that is to be sealed early, since a disk has lost some of what it needs until then.
+    pub(crate) worn: Option<u64>,
+    /// When the master was last asked for that.
+    pub(crate) asked: Moment,
 }
 
 impl<C> Chapters<C> {
@@ -88,6 +92,11 @@ impl<C> Chapters<C> {
     /// first one is in the certificate of birth.
     pub(crate) fn start_is_durable(&self, chapter: u64) -> bool {
         chapter == 1 || self.durable.contains(&chapter)
+    }
+
+    /// Tells whether the log of a chapter, and the checkpoint that it begins from, are still kept.
+    pub(crate) fn is_kept(&self, chapter: u64) -> bool {
+        self.durable.first().is_none_or(|oldest| chapter >= *oldest)
     }
 
     /// Returns the state that the chapter began from, if an earlier life did not get to write it.
@@ -152,6 +161,8 @@ pub(crate) fn recover<L: ReplicaLog>(
         fetched: None,
         floor,
         begun: false,
+        worn: None,
+        asked: now,
     };
     let consensus = loop {
         let number = cell.chapter().number;
@@ -333,7 +344,8 @@ impl<L: ReplicaLog> Replica<L> {
         let chapter = self.cell.chapter();
         let policy = &self.config.chapters;
         let entries = self.cell.applied() - chapter.begins_at;
-        let full = self.chapters.bytes >= policy.bytes_max
+        let full = self.chapters.worn == Some(chapter.number)
+            || self.chapters.bytes >= policy.bytes_max
             || entries >= policy.entries_max
             || now.since(self.chapters.since) >= policy.age_max && entries > 0;
         // A log that has no bound any more is worse than a newcomer that comes later.

@@ -86,6 +86,22 @@ pub enum Input {
         /// The chapter.
         chapter: u64,
     },
+    /// Something on the own disk is not what was written there.
+    Damaged {
+        /// The chapter that it belongs to.
+        chapter: u64,
+        /// What it is.
+        damaged: Damaged,
+    },
+}
+
+/// What is damaged on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damaged {
+    /// The checkpoint that the chapter begins from.
+    Checkpoint,
+    /// A part of the chapter's log that is not written any more.
+    Log,
 }
 
 /// Names one instance of consensus. Two with different keys never hear of each other.
@@ -165,6 +181,11 @@ pub enum PeerMessage {
         digest: u128,
         /// From whom it fetched its state, if no other voter has confirmed that since.
         source: Option<ReplicaId>,
+    },
+    /// Asks the master to seal the chapter: the sender's disk has lost some of what it needs until then.
+    SealSoon {
+        /// The chapter.
+        chapter: u64,
     },
 }
 
@@ -326,6 +347,11 @@ pub enum Happening {
         applied: u64,
         /// Of the whole state.
         digest: u128,
+    },
+    /// The chapter is sealed early, or the master is asked for it, since some of it is damaged.
+    SealsEarly {
+        /// The chapter.
+        chapter: u64,
     },
     /// This replica does not trust its state, and will fetch another before it takes part.
     Distrusts,

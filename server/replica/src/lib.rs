@@ -12,6 +12,7 @@ mod candidate;
 mod catch_up;
 mod chapter;
 mod consensus;
+mod damage;
 mod digests;
 mod door;
 mod io;
@@ -31,7 +32,9 @@ mod watchdog;
 pub use chapter::ChapterPolicy;
 pub use cotter_cell::FEATURE_LEVEL_MAX;
 pub use digests::DIGEST_INTERVAL;
-pub use io::{CallId, ChapterKey, Fault, Happening, Input, Output, Peer, PeerMessage, StreamId};
+pub use io::{
+    CallId, ChapterKey, Damaged, Fault, Happening, Input, Output, Peer, PeerMessage, StreamId,
+};
 pub use log::{ChapterLog, LogFault, LogRoom, Payload, ReplicaLog};
 pub use past::Past;
 pub use replica::{Member, Replica, ReplicaConfig};

@@ -217,6 +217,7 @@ impl<L: ReplicaLog> Replica<L> {
             } => self.call(now, call, principal, request),
             Input::Retire => self.retire(),
             Input::CheckpointWritten { chapter } => self.checkpoint_written(chapter),
+            Input::Damaged { chapter, damaged } => self.damage_found(chapter, damaged),
         }
     }
 
@@ -252,6 +253,7 @@ impl<L: ReplicaLog> Replica<L> {
                 digest,
                 source,
             } => self.digest_arrived(from, (applied, digest), source),
+            PeerMessage::SealSoon { chapter } => self.asked_for_seal(chapter),
         }
     }
 
@@ -267,6 +269,7 @@ impl<L: ReplicaLog> Replica<L> {
         self.catch_up_if_behind(now);
         self.say_here(now);
         self.repeat_digests(now);
+        self.ask_for_seal(now);
         self.watch_handover(now);
         self.follow_leadership();
         self.take_over_if_ready(now);

@@ -170,7 +170,8 @@ impl Door {
             | Input::StreamClosed { .. }
             | Input::Call { .. }
             | Input::Retire
-            | Input::CheckpointWritten { .. } => (&self.peers, 1),
+            | Input::CheckpointWritten { .. }
+            | Input::Damaged { .. } => (&self.peers, 1),
         };
         let part = Arc::clone(pool).acquire_many_owned(units).await;
         // The pools are never closed.

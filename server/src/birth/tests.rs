@@ -162,6 +162,7 @@ fn config(root: &Path, id: u64, ports: &[u16]) -> Config {
         timing: Timing::default(),
         chapters: ChapterPolicy::default(),
         history: crate::history::HistorySettings::default(),
+        scrub_every: crate::config::SCRUB_EVERY_DEFAULT,
     }
 }
 

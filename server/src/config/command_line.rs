@@ -256,4 +256,8 @@ pub struct Settings {
     /// Replaces `history.days`: days for which it is kept (1 to 3650); without it, 30
     #[arg(long, value_name = "DAYS", env = "COTTERD_HISTORY_DAYS")]
     pub history_days: Option<String>,
+    /// Replaces `scrub.every`: time between two readings of logs and checkpoints that tell whether the
+    /// disk has kept them (1ms to 168h); units are ms, s, m and h; without it, 24h
+    #[arg(long, value_name = "TIME", env = "COTTERD_SCRUB_EVERY")]
+    pub scrub_every: Option<String>,
 }

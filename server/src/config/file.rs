@@ -28,6 +28,8 @@ pub(super) struct File {
     pub(super) chapter: ChapterSection,
     #[serde(default)]
     pub(super) history: HistorySection,
+    #[serde(default)]
+    pub(super) scrub: ScrubSection,
 }
 
 /// Where to listen, and what address to tell others.
@@ -69,6 +71,13 @@ pub(super) struct ChapterSection {
 pub(super) struct HistorySection {
     pub(super) bytes: Option<u64>,
     pub(super) days: Option<u64>,
+}
+
+/// How often the disk is read back.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScrubSection {
+    pub(super) every: Option<String>,
 }
 
 /// Reads the file at `path`.

@@ -27,6 +27,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How often a disk is read back unless the configuration says otherwise.
+pub const SCRUB_EVERY_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -92,6 +95,8 @@ pub struct Config {
     pub chapters: ChapterPolicy,
     /// How much history is kept.
     pub history: HistorySettings,
+    /// How often the disk is read back, to see whether it is whole.
+    pub scrub_every: Duration,
     /// Whether a replica whose data directory is empty joins anew by itself, and asks for the vote that
     /// its lost disk had.
     pub rejoin: bool,
@@ -180,6 +185,14 @@ impl Config {
                 settings.history_bytes.as_deref(),
                 settings.history_days.as_deref(),
             )?,
+            scrub_every: match settings
+                .scrub_every
+                .as_deref()
+                .or(file.scrub.every.as_deref())
+            {
+                Some(every) => span_of_time("scrub.every", every)?,
+                None => SCRUB_EVERY_DEFAULT,
+            },
         })
     }
 

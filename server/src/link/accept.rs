@@ -236,6 +236,7 @@ fn decoded(from: ReplicaId, to: ReplicaId, body: &[u8]) -> Option<PeerMessage> {
         | PeerMessage::Here { .. }
         | PeerMessage::TakeLead
         | PeerMessage::Digest { .. }
+        | PeerMessage::SealSoon { .. }
         | PeerMessage::FetchRest { .. }
         | PeerMessage::Rest { .. }
         | PeerMessage::FetchState { .. }

@@ -52,6 +52,7 @@ pub(super) fn weight(message: &PeerMessage) -> usize {
         | PeerMessage::Here { .. }
         | PeerMessage::TakeLead
         | PeerMessage::Digest { .. }
+        | PeerMessage::SealSoon { .. }
         | PeerMessage::FetchRest { .. }
         | PeerMessage::FetchState { .. } => return ENVELOPE_BYTES_MAX,
     };

@@ -40,6 +40,7 @@ mod read_only_files;
 mod record;
 mod recovery;
 mod reserved;
+mod scrub;
 mod sealed_file;
 mod segment;
 mod sim_disk;
@@ -59,6 +60,7 @@ pub use log_settings::{
 };
 pub use os_files::OsFiles;
 pub use read_only_files::ReadOnlyFiles;
+pub use scrub::{Damage, Pace, scrub};
 pub use sim_files::SimFiles;
 pub use survey::{LogSurvey, SegmentSurvey, Survey, segment_file, survey};
 

@@ -19,6 +19,7 @@ use super::entry_index::EntryIndex;
 use super::log_settings::{LogIdentity, LogSettings, OpenError, OpenReport, TornTail};
 use super::operation::{SegmentState, decode, decode_state};
 use super::record::{self, BODY_BYTES_MAX, Kind, Record};
+use super::scrub::Pace;
 use super::segment::{
     FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number,
 };
@@ -109,6 +110,80 @@ pub(super) fn look<F: Files>(files: &F, identity: LogIdentity) -> Found {
     }
 }
 
+/// Reads the segments of a log that are not written any more, slowly, to see whether they are whole; all
+/// of them unless the log is in use. Changes nothing.
+///
+/// # Errors
+/// [`OpenError`]; `Interrupted` when `pace` says not to go on.
+pub(super) fn check_closed<F: Files>(
+    files: &F,
+    identity: LogIdentity,
+    in_use: bool,
+    pace: &mut Pace<'_>,
+) -> Result<(), OpenError> {
+    let count = count_segments(files)?;
+    let mut reader = SegmentReader::new(identity, 0);
+    let mut number = 1;
+    let mut bytes = read_slowly(files, number, pace)?;
+    loop {
+        let last = number == count;
+        reader.begin(&read_header(&bytes, number, identity)?)?;
+        if last && in_use {
+            return Ok(());
+        }
+        let mut end = SEGMENT_HEADER_BYTES;
+        if last {
+            if let Err(why) = reader.read_records(&bytes, &mut end, None)? {
+                reader.judge_tail(&bytes, end, why)?;
+            }
+            return Ok(());
+        }
+        let next = match number + 1 == count && in_use {
+            true => read_part(files, number + 1, SEGMENT_HEADER_BYTES, &mut |_| true)?,
+            false => read_slowly(files, number + 1, pace)?,
+        };
+        let until = read_header(&next, number + 1, identity)?.first_sequence;
+        if let Err(why) = reader.read_records(&bytes, &mut end, Some(until))? {
+            return Err(reader.corrupt(end, why));
+        }
+        (number, bytes) = (number + 1, next);
+    }
+}
+
+/// Bytes that are read at once by whoever has time.
+const PIECE_BYTES: usize = 256 * 1_024;
+
+fn read_slowly<F: Files>(
+    files: &F,
+    number: u64,
+    pace: &mut Pace<'_>,
+) -> Result<Vec<u8>, OpenError> {
+    read_part(files, number, usize::MAX, pace)
+}
+
+/// Reads the beginning of a segment from the disk itself, without a sync: it may be in use.
+fn read_part<F: Files>(
+    files: &F,
+    number: u64,
+    most: usize,
+    pace: &mut Pace<'_>,
+) -> Result<Vec<u8>, OpenError> {
+    let file = files.open(&segment_name(number))?;
+    files.forget_cached(&file)?;
+    let length = segment_length(files, &file, number)?;
+    let mut bytes = vec![0; (length as usize).min(most)];
+    for (piece, at) in bytes
+        .chunks_mut(PIECE_BYTES)
+        .zip((0..).step_by(PIECE_BYTES))
+    {
+        if !pace(piece.len() as u64) {
+            return Err(io::Error::from(io::ErrorKind::Interrupted).into());
+        }
+        files.read_exact_at(&file, at, piece)?;
+    }
+    Ok(bytes)
+}
+
 /// Says whose log it is, by the header of its first segment.
 pub(super) fn owner<F: Files>(files: &F) -> Result<LogIdentity, OpenError> {
     let (_, bytes) = read_segment(files, 1)?;
@@ -194,7 +269,14 @@ fn count_segments<F: Files>(files: &F) -> Result<u64, OpenError> {
 fn read_segment<F: Files>(files: &F, number: u64) -> Result<(F::File, Vec<u8>), OpenError> {
     let file = files.open(&segment_name(number))?;
     files.sync_data(&file)?;
-    let length = files.length(&file)?;
+    let length = segment_length(files, &file, number)?;
+    let mut bytes = vec![0; length as usize];
+    files.read_exact_at(&file, 0, &mut bytes)?;
+    Ok((file, bytes))
+}
+
+fn segment_length<F: Files>(files: &F, file: &F::File, number: u64) -> Result<u64, OpenError> {
+    let length = files.length(file)?;
     if length > SEGMENT_FILE_BYTES_MAX {
         let why = format!("the segment has {length} bytes, more than any can have");
         return Err(OpenError::Corrupt {
@@ -203,9 +285,7 @@ fn read_segment<F: Files>(files: &F, number: u64) -> Result<(F::File, Vec<u8>), 
             why,
         });
     }
-    let mut bytes = vec![0; length as usize];
-    files.read_exact_at(&file, 0, &mut bytes)?;
-    Ok((file, bytes))
+    Ok(length)
 }
 
 fn read_header(

@@ -3,7 +3,7 @@
 use crate::exchange::{Reply, Request};
 use cotter_replica::{ChapterPolicy, Timing};
 use cotter_server::birth::{BirthDesk, birth_of_all_here};
-use cotter_server::config::MemberAddress;
+use cotter_server::config::{MemberAddress, SCRUB_EVERY_DEFAULT};
 use cotter_server::daemon::{ReplicaSpec, RunningReplica};
 use cotter_server::history::HistorySettings;
 use cotter_types::ReplicaId;
@@ -58,6 +58,7 @@ impl Cell {
                 timing: Timing::default(),
                 chapters: ChapterPolicy::default(),
                 history: HistorySettings::default(),
+                scrub_every: SCRUB_EVERY_DEFAULT,
                 take_back: false,
                 client_listener: client,
                 peer_listener: peer,

@@ -8,8 +8,8 @@ pub(crate) use memory_log::{MemoryLog, MemoryLogs};
 
 use cotter_cell::{Cell, Genesis, Voter};
 use cotter_replica::{
-    CallId, ChapterPolicy, FEATURE_LEVEL_MAX, Fault, Happening, Input, Member, Output, PeerMessage,
-    Replica, ReplicaConfig, ReplicaLog, StreamId, Timing,
+    CallId, ChapterPolicy, Damaged, FEATURE_LEVEL_MAX, Fault, Happening, Input, Member, Output,
+    PeerMessage, Replica, ReplicaConfig, ReplicaLog, StreamId, Timing,
 };
 use cotter_types::{
     Acknowledged, Acquire, Answer, Call, CallAnswer, CellId, ClientFrame, Create, Lifetime,
@@ -197,6 +197,25 @@ impl Cluster {
         );
         seat.checkpoints.insert(1, Cell::born(&wrong));
         self.boot(id);
+    }
+
+    /// Tells a replica that something on its disk is damaged.
+    pub(crate) fn damaged(&mut self, id: ReplicaId, chapter: u64, damaged: Damaged) {
+        let input = Input::Damaged { chapter, damaged };
+        self.seats.get_mut(&id).expect("known").waiting.push(input);
+        self.settle();
+    }
+
+    /// Takes a checkpoint away; returns the digest of what was in it.
+    pub(crate) fn lose_checkpoint(&mut self, id: ReplicaId, chapter: u64) -> u128 {
+        let seat = self.seats.get_mut(&id).expect("known");
+        let lost = seat.checkpoints.remove(&chapter).expect("it was there");
+        lost.digest()
+    }
+
+    /// Returns the digest of what is in a checkpoint.
+    pub(crate) fn checkpoint(&self, id: ReplicaId, chapter: u64) -> Option<u128> {
+        Some(self.seats[&id].checkpoints.get(&chapter)?.digest())
     }
 
     /// Tells whether a replica's state is not trusted.

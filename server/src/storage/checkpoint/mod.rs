@@ -205,11 +205,26 @@ pub fn open_file<F: Files>(files: &F, name: &str) -> Result<CheckpointReader<F>,
 /// # Errors
 /// [`CheckpointError`]; it must not be used then.
 pub fn verify<F: Files>(mut reader: CheckpointReader<F>) -> Result<Verified, CheckpointError> {
-    verify_open(&mut reader)
+    verify_open(&mut reader, |_| Ok(()))
+}
+
+/// Does the same at the pace that `wait` sets, which is told how many bytes were read since the last
+/// time.
+///
+/// # Errors
+/// [`CheckpointError`]; what `wait` says.
+pub fn verify_paced<F: Files>(
+    mut reader: CheckpointReader<F>,
+    wait: impl FnMut(u64) -> io::Result<()>,
+) -> Result<Verified, CheckpointError> {
+    verify_open(&mut reader, wait)
 }
 
 /// Does the same and leaves the file open.
-fn verify_open<F: Files>(reader: &mut CheckpointReader<F>) -> Result<Verified, CheckpointError> {
+fn verify_open<F: Files>(
+    reader: &mut CheckpointReader<F>,
+    mut wait: impl FnMut(u64) -> io::Result<()>,
+) -> Result<Verified, CheckpointError> {
     let mut digest = ChunkDigest::new();
     loop {
         let begin = reader.offset();
@@ -218,6 +233,7 @@ fn verify_open<F: Files>(reader: &mut CheckpointReader<F>) -> Result<Verified, C
         };
         let added = digest.add(&chunk?);
         added.map_err(|error| reader.place().rebuild(begin, &error))?;
+        wait(reader.offset() - begin)?;
     }
     let sum = digest
         .finish()

@@ -14,6 +14,7 @@ mod hostile;
 mod log;
 mod reader;
 mod room;
+mod scrub;
 
 use super::sim_disk::Chance;
 use super::{LogIdentity, LogSettings, OpenError, SegmentedLog, SimFiles};

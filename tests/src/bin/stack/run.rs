@@ -9,7 +9,7 @@ use crate::guest;
 use crate::record::{Record, Shared, Tally};
 use cotter_replica::{ChapterPolicy, Timing};
 use cotter_server::birth::{BirthDesk, birth_of_all_here};
-use cotter_server::config::MemberAddress;
+use cotter_server::config::{MemberAddress, SCRUB_EVERY_DEFAULT};
 use cotter_server::daemon::{ReplicaSpec, RunningReplica};
 use cotter_server::history::HistorySettings;
 use cotter_server::net::TcpListener;
@@ -185,6 +185,7 @@ async fn serve(
             ..ChapterPolicy::default()
         },
         history: HistorySettings::default(),
+        scrub_every: SCRUB_EVERY_DEFAULT,
         take_back: false,
         client_listener: TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7_400)).await?,
         peer_listener: TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7_401)).await?,
