@@ -5,7 +5,6 @@
     reason = "a helper of a test fails the test by panicking"
 )]
 
-use cotter_cell::{Cell as State, Genesis, Voter};
 use cotter_server::storage::DataDirectory;
 use cotter_server::storage::checkpoint::{self, CheckpointMeta};
 use cotter_tests::cluster::{Cell, Process, eventually, finish};
@@ -25,22 +24,15 @@ fn cell_of_small_chapters() -> Cell {
     cell
 }
 
-/// Writes the state that a cell with other tokens would have been born with.
+/// Changes the newest checkpoint of a replica: what its sessions prove themselves by is another.
 fn spoil(data: &Path) {
     let directory = DataDirectory::open_at(data, None).unwrap();
-    let certificate = &directory.identity().certificate;
-    let voters = certificate.members.iter().map(|member| Voter {
-        id: member.id,
-        incarnation: member.incarnation,
-    });
-    let wrong = State::born(&Genesis {
-        cell_id: certificate.cell_id,
-        cell: certificate.cell_name.clone(),
-        token_floor: certificate.token_floor.0 + 1,
-        voters: voters.collect(),
-    });
-    let meta = CheckpointMeta::of(&wrong, 1, 0, Vec::new());
     let files = directory.checkpoints().unwrap();
+    let chapter = checkpoint::list(&files).unwrap().chapters.pop().unwrap();
+    let (right, _) = checkpoint::load_cell(checkpoint::open(&files, chapter).unwrap()).unwrap();
+    let wrong = right.without_secrets();
+    assert_ne!(right.digest(), wrong.digest(), "somebody has a session");
+    let meta = CheckpointMeta::of(&wrong, chapter, 0, Vec::new());
     checkpoint::write(&files, &meta, wrong.walk(checkpoint::CHUNK_BYTES)).unwrap();
 }
 
@@ -57,23 +49,24 @@ fn a_replica_whose_state_is_wrong_stops_and_is_rebuilt_from_the_others() {
     let mut cell = cell_of_small_chapters();
     cell.start_all();
     let master = cell.master();
-    put(&cell, "/ls/local/before", 10);
     let (wrong, other) = ((master + 1) % 3, (master + 2) % 3);
+    let mut lock = cell.cotter(&["lock", "/ls/local/lock", "--", "sleep", "300"]);
+    let holder = cell.directory().join("holder.log");
+    let mut holder = Process::start("holder", &mut lock, &holder);
+    eventually("somebody has a session", || {
+        cell.run(&["sessions"]).ok().lines().count() > 1
+    });
+    put(&cell, "/ls/local/before", 10);
+    for number in 0..5 {
+        put(&cell, &format!("/ls/local/n{number}"), 20_000);
+    }
+    eventually("a chapter has begun", || {
+        let log = cell.replica(wrong).process().log();
+        log.contains("checkpoint written and read back")
+    });
     cell.replica(wrong).kill();
     spoil(&cell.replica(wrong).data());
-    let log = std::fs::read_to_string(cell.replica(wrong).log_path()).unwrap();
-    let starts = log.matches("state rebuilt").count();
     cell.replica(wrong).start();
-    // One that is too late fetches the state of another, and is right again.
-    eventually("it has read its log", || {
-        let log = cell.replica(wrong).process().log();
-        log.matches("state rebuilt").count() > starts
-    });
-    put(&cell, "/ls/local/between", 10);
-    // It follows as if all were well, until a chapter begins.
-    for number in 0..14 {
-        put(&cell, &format!("/ls/local/n{number}"), 6_000);
-    }
     let status = cell.replica(wrong).process().wait();
     assert_eq!(status.code(), Some(SOFTWARE));
     let log = cell.replica(wrong).process().log();
@@ -89,11 +82,12 @@ fn a_replica_whose_state_is_wrong_stops_and_is_rebuilt_from_the_others() {
     assert!(log.contains("THE STATE IS NOT TRUSTED"), "{log}");
     // The majority rests on it now.
     cell.replica(other).kill();
-    for number in 14..20 {
+    for number in 5..10 {
         put(&cell, &format!("/ls/local/n{number}"), 20_000);
     }
     assert!(cell.replica(wrong).runs());
     assert_eq!(cell.run(&["cat", "/ls/local/before"]).ok(), "..........");
+    holder.kill();
     // A later start trusts what it has.
     cell.replica(wrong).kill();
     cell.replica(wrong).start();
