@@ -121,6 +121,7 @@ impl RunningReplica {
                 chapters: spec.chapters,
                 digest_interval: DIGEST_INTERVAL,
                 rebuild,
+                state_from: None,
                 genesis: genesis(&identity),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 feature_level_max: FEATURE_LEVEL_MAX,

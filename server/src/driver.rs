@@ -199,8 +199,15 @@ impl Owner {
             .map_err(|error| Failure::unavailable(format!("{}: {error}", self.path.display())))?;
         let logs = self.find_logs(&found)?;
         let refusal = logs.refusal();
-        let config = self.config.clone();
-        let keeper::Found { start, durable } = found;
+        let keeper::Found {
+            start,
+            state_from,
+            durable,
+        } = found;
+        let config = ReplicaConfig {
+            state_from,
+            ..self.config.clone()
+        };
         let built = catch_unwind(AssertUnwindSafe(|| {
             Replica::new(config, start, durable, logs, clock::now())
         }));
@@ -388,7 +395,7 @@ impl Owner {
             Output::Frame { stream, frame } => self.streams.deliver(stream, frame),
             Output::CloseStream { stream } => self.streams.close(stream),
             Output::CallAnswer { call, answer } => self.streams.answer(call, answer),
-            Output::WriteCheckpoint { cell } => keeper.write(cell),
+            Output::WriteCheckpoint { cell, source } => keeper.write(cell, source),
             Output::Discard { below } => keeper.discard(below),
             Output::Rebuilt { below } => keeper.rebuilt(below),
             Output::Past(past) => self.history.tell(past),

@@ -356,7 +356,10 @@ impl<L: ReplicaLog> Replica<L> {
             applied: cell.applied(),
         });
         let cell = Box::new(cell);
-        self.hold(Output::WriteCheckpoint { cell: cell.clone() });
+        self.hold(Output::WriteCheckpoint {
+            cell: cell.clone(),
+            source: Some(peer),
+        });
         self.catch_up.work = Work::Writing(cell, peer);
     }
 

@@ -147,7 +147,7 @@ pub(crate) fn recover<L: ReplicaLog>(
 ) -> Result<Recovered<L::Chapter>, Fault> {
     let mut cell = start.unwrap_or_else(|| Cell::born(&config.genesis));
     let mut past = PastQueue::default();
-    let mut digests = Digests::new(config.digest_interval);
+    let mut digests = Digests::new(config.digest_interval, config.state_from);
     let existing = logs.chapters();
     let floor = existing.last().copied().unwrap_or(0);
     let mut chapters = Chapters {
@@ -369,7 +369,9 @@ impl<L: ReplicaLog> Replica<L> {
             });
             self.begin_chapter(now)?;
             let cell = Box::new(self.cell.snapshot());
-            self.released.push_back(Output::WriteCheckpoint { cell });
+            let source = self.digests.source();
+            self.released
+                .push_back(Output::WriteCheckpoint { cell, source });
             if mutation::active(Mutation::LogDroppedEarly) {
                 let below = self.cell.chapter().number;
                 self.released.push_back(Output::Discard { below });

@@ -23,7 +23,8 @@ impl<L: ReplicaLog> Replica<L> {
         }
         if damaged == Damaged::Checkpoint && chapter == self.chapters.start.chapter().number {
             let cell = Box::new(self.chapters.start.snapshot());
-            self.hold(Output::WriteCheckpoint { cell });
+            let source = self.digests.source();
+            self.hold(Output::WriteCheckpoint { cell, source });
         } else if self.chapters.worn != Some(present) {
             self.chapters.worn = Some(present);
             self.log(Happening::SealsEarly { chapter: present });

@@ -10,8 +10,8 @@
 //! a third can catch up and decide.
 //!
 //! A state that was fetched from a peer repeats that peer's errors: until a voter of another origin has
-//! come to the same digest, the copy and its origin count as one. What remains: a copy that restarts
-//! before that says no more that it is one.
+//! come to the same digest, the copy and its origin count as one. Checkpoints say so too, so that a
+//! restart does not forget it.
 //!
 //! Nothing here may let a replica serve again that was found to differ: it starts anew, without its
 //! state (`ReplicaConfig::rebuild`).
@@ -70,17 +70,22 @@ enum Verdict {
 }
 
 impl Digests {
-    pub(crate) fn new(interval: u64) -> Self {
+    pub(crate) fn new(interval: u64, source: Option<ReplicaId>) -> Self {
         Self {
             interval: interval.max(1),
             own: BTreeMap::new(),
-            source: None,
+            source,
             others: BTreeMap::new(),
             disputed: None,
             differs: None,
             told: BTreeMap::new(),
             said: Moment::default(),
         }
+    }
+
+    /// Returns from whom the state was fetched, until another voter has confirmed it.
+    pub(crate) fn source(&self) -> Option<ReplicaId> {
+        self.source
     }
 
     /// Notes the digest of the own state where one is due, and returns it.

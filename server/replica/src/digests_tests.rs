@@ -15,7 +15,7 @@ fn voter(id: u64) -> Voter {
 
 /// What replica 1 knows: its own digest after ten entries, and that of others, with whom each copied.
 fn known(own: u128, others: &[(u64, u128, Option<u64>)]) -> Digests {
-    let mut digests = Digests::new(10);
+    let mut digests = Digests::new(10, None);
     digests.own.insert(10, own);
     for (id, digest, source) in others {
         digests.hear(voter(*id), (10, *digest), source.map(ReplicaId));
@@ -93,6 +93,17 @@ fn a_copy_is_its_own_witness_once_another_origin_confirms_it() {
 }
 
 #[test]
+fn a_copy_is_none_the_less_one_after_a_restart() {
+    let mut digests = Digests::new(10, Some(ReplicaId(2)));
+    digests.own.insert(10, 8);
+    digests.hear(voter(2), (10, 8), None);
+    digests.hear(voter(3), (10, 7), None);
+    digests.confirm(ReplicaId(1));
+    assert_eq!(digests.source(), Some(ReplicaId(2)));
+    assert_eq!(digests.judge(&voters(3), voter(1)), DISPUTED);
+}
+
+#[test]
 fn the_newest_agreement_settles_what_came_before() {
     let mut digests = known(7, &[(2, 8, None)]);
     assert_eq!(digests.judge(&voters(3), voter(1)), DISPUTED);
@@ -136,7 +147,7 @@ fn the_word_of_a_disk_without_a_vote_does_not_count() {
 
 #[test]
 fn only_the_newest_are_kept() {
-    let mut digests = Digests::new(10);
+    let mut digests = Digests::new(10, None);
     for at in 1..100 {
         digests.hear(voter(2), (at * 10, 1), None);
     }

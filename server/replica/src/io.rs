@@ -234,6 +234,9 @@ pub enum Output {
     WriteCheckpoint {
         /// The state.
         cell: Box<Cell>,
+        /// From whom it was fetched, if no other voter has confirmed that since; to be kept beside it
+        /// ([`ReplicaConfig::state_from`](crate::ReplicaConfig::state_from)).
+        source: Option<ReplicaId>,
     },
     /// Remove the logs of the chapters below this one, and the checkpoints that they begin from.
     Discard {

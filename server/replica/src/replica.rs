@@ -63,6 +63,9 @@ pub struct ReplicaConfig {
     /// Whether the state on the disk is not trusted: then the replica votes in nothing until it has
     /// fetched another from a peer, and says so by [`Output::Rebuilt`].
     pub rebuild: bool,
+    /// From whom the state in the newest checkpoint was fetched, if that was noted beside it: then it is
+    /// no witness of its own (I-DIGEST-3).
+    pub state_from: Option<ReplicaId>,
     /// What the cell was born with.
     pub genesis: Genesis,
     /// Version of the program, for people to read.
@@ -137,7 +140,8 @@ impl<L: ReplicaLog> Replica<L> {
         let applied = cell.applied();
         let checkpoint = chapters.checkpoint_owed();
         let mut held = vec![Output::Log(Happening::Recovered { applied })];
-        held.extend(checkpoint.map(|cell| Output::WriteCheckpoint { cell }));
+        let source = digests.source();
+        held.extend(checkpoint.map(|cell| Output::WriteCheckpoint { cell, source }));
         // An earlier life may not have got to it.
         let below = chapters.oldest_needed();
         held.extend(below.map(|below| Output::Discard { below }));

@@ -161,3 +161,43 @@ fn states_are_compared_where_a_chapter_begins_too() {
         |it: &Happening| matches!(it, Happening::Digest { applied, .. } if *applied == begins);
     assert!(happened(&cluster, ReplicaId(1), there));
 }
+
+#[test]
+fn a_copy_that_restarts_does_not_outvote_who_is_right() {
+    let policy = ChapterPolicy {
+        entries_max: 200,
+        ..ChapterPolicy::default()
+    };
+    let mut cluster = Cluster::start_with(3, policy);
+    let master = cluster.await_master();
+    let copy = ReplicaId(master.0 % 3 + 1);
+    let right = ReplicaId(copy.0 % 3 + 1);
+    let stream = cluster.stream(master);
+    cluster.open(stream, 77, 60_000);
+    // The one that is right has seen the end of the first chapter; then two are left, of which one is
+    // wrong, and the other takes its state from it.
+    cluster.kill(copy);
+    while cluster.replica(right).cell().chapter().number < 2 {
+        cluster.run(MS * 100);
+    }
+    cluster.kill(right);
+    cluster.kill(master);
+    cluster.spoil_checkpoint(master, 2);
+    cluster.boot(master);
+    cluster.boot(copy);
+    cluster.run(MS * 5_000);
+    assert_eq!(cluster.replica(copy).cell().chapter().number, 2);
+    let fetched = |it: &Happening| matches!(it, Happening::StateReplaced { .. });
+    assert!(happened(&cluster, copy, fetched));
+    cluster.kill(copy);
+    cluster.boot(copy);
+    cluster.boot(right);
+    cluster.run(MS * 5_000);
+    assert!(
+        cluster.faults.is_empty(),
+        "two of one origin are no majority"
+    );
+    let disputed = |it: &Happening| matches!(it, Happening::DigestsDisputed { .. });
+    assert!(happened(&cluster, right, disputed));
+    assert!(all(3).iter().all(|id| !cluster.replica(*id).is_master()));
+}

@@ -25,8 +25,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// What the keeper is asked.
 #[derive(Debug)]
 enum Wish {
-    /// Write the state that a chapter begins from.
-    Write(Box<Cell>),
+    /// Write the state that a chapter begins from, and from whom it was fetched.
+    Write(Box<Cell>, Option<ReplicaId>),
     /// Remove the logs and checkpoints of chapters below this one.
     Discard(u64),
     /// Do that, and then settle the note that the data are not trusted.
@@ -52,6 +52,8 @@ pub(super) struct Keeper {
 pub(super) struct Found {
     /// The state in the newest that is whole.
     pub(super) start: Option<Cell>,
+    /// From whom that was fetched, if no other voter had confirmed it.
+    pub(super) state_from: Option<ReplicaId>,
     /// The chapters of that one and those before it, in order.
     pub(super) durable: Vec<u64>,
 }
@@ -74,8 +76,11 @@ pub(super) fn find(files: &OsFiles, replica: ReplicaId) -> Result<Found, Checkpo
                     took_ms = millis(began),
                     "checkpoint read"
                 );
-                let start = Some(cell);
-                return Ok(Found { start, durable });
+                return Ok(Found {
+                    start: Some(cell),
+                    state_from: source_in(verified.meta()),
+                    durable,
+                });
             }
             Err(error) => {
                 tracing::error!(
@@ -94,6 +99,7 @@ pub(super) fn find(files: &OsFiles, replica: ReplicaId) -> Result<Found, Checkpo
     }
     Ok(Found {
         start: None,
+        state_from: None,
         durable,
     })
 }
@@ -123,8 +129,8 @@ impl Keeper {
     }
 
     /// Asks for a checkpoint. One that waits is forgotten for it: the newest is what counts.
-    pub(super) fn write(&self, cell: Box<Cell>) {
-        self.ask(Wish::Write(cell));
+    pub(super) fn write(&self, cell: Box<Cell>, source: Option<ReplicaId>) {
+        self.ask(Wish::Write(cell, source));
     }
 
     /// Asks for room.
@@ -169,7 +175,7 @@ impl Drop for Keeper {
 }
 
 fn keep(files: &OsFiles, replica: ReplicaId, door: &Door, asked: &Receiver<Wish>) {
-    let mut owed: Option<Box<Cell>> = None;
+    let mut owed: Option<(Box<Cell>, Option<ReplicaId>)> = None;
     loop {
         let wish = match owed {
             None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -180,7 +186,7 @@ fn keep(files: &OsFiles, replica: ReplicaId, door: &Door, asked: &Receiver<Wish>
             Ok(wish) => {
                 for wish in std::iter::once(wish).chain(asked.try_iter()) {
                     match wish {
-                        Wish::Write(cell) => owed = Some(cell),
+                        Wish::Write(cell, source) => owed = Some((cell, source)),
                         Wish::Discard(chapter) => below = below.max(chapter),
                         Wish::Rebuilt(chapter) => {
                             below = below.max(chapter);
@@ -201,10 +207,10 @@ fn keep(files: &OsFiles, replica: ReplicaId, door: &Door, asked: &Receiver<Wish>
                 }
             }
         }
-        let Some(cell) = owed.take() else {
+        let Some((cell, source)) = owed.take() else {
             continue;
         };
-        match write(files, replica, &cell) {
+        match write(files, replica, &cell, source) {
             Ok(()) => {
                 let chapter = cell.chapter().number;
                 // A closed door means that the replica is stopping.
@@ -217,17 +223,29 @@ fn keep(files: &OsFiles, replica: ReplicaId, door: &Door, asked: &Receiver<Wish>
                     %error,
                     "a checkpoint could not be written, and is tried again; the log grows meanwhile"
                 );
-                owed = Some(cell);
+                owed = Some((cell, source));
             }
         }
     }
 }
 
-fn write(files: &OsFiles, replica: ReplicaId, cell: &Cell) -> Result<(), CheckpointError> {
+/// Reads from whom the state in a checkpoint was fetched.
+fn source_in(meta: &CheckpointMeta) -> Option<ReplicaId> {
+    let id = meta.beside.as_slice().try_into().ok()?;
+    Some(ReplicaId(u64::from_le_bytes(id)))
+}
+
+fn write(
+    files: &OsFiles,
+    replica: ReplicaId,
+    cell: &Cell,
+    source: Option<ReplicaId>,
+) -> Result<(), CheckpointError> {
     let began = Instant::now();
     let checkpoints = files.create_directory(CHECKPOINTS_NAME)?;
     let chapter = cell.chapter().number;
-    let meta = CheckpointMeta::of(cell, chapter, clock::wall_ms(), Vec::new());
+    let beside = source.map_or_else(Vec::new, |id| id.0.to_le_bytes().to_vec());
+    let meta = CheckpointMeta::of(cell, chapter, clock::wall_ms(), beside);
     let verified = checkpoint::write(&checkpoints, &meta, cell.walk(CHUNK_BYTES))?;
     metrics::counter!("cotter_checkpoints_written_total").increment(1);
     tracing::info!(

@@ -6,7 +6,7 @@
 use cotter_cell::Cell;
 use cotter_replica::{ChapterLog, LogFault, LogRoom, Payload, ReplicaLog};
 use cotter_server::storage::{ChapterLogs, LogSettings, SegmentedLog, SimFiles, discard_chapters};
-use cotter_types::CellId;
+use cotter_types::{CellId, ReplicaId};
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{NoSnapshot, StopSign, Storage, StorageOp, StorageResult};
 use std::cell::{Cell as Slot, RefCell};
@@ -34,7 +34,7 @@ pub(super) struct Disk {
     pub(super) incarnation: u64,
     settings: LogSettings,
     /// Checkpoints that were written and read back, by chapter. Their files have tests of their own.
-    checkpoints: BTreeMap<u64, Cell>,
+    checkpoints: BTreeMap<u64, (Cell, Option<ReplicaId>)>,
     /// The last chapter that was begun from a fetched state.
     fetched: Option<u64>,
 }
@@ -42,6 +42,7 @@ pub(super) struct Disk {
 /// What a replica is started with.
 pub(super) struct Found {
     pub(super) start: Option<Cell>,
+    pub(super) state_from: Option<ReplicaId>,
     pub(super) durable: Vec<u64>,
     pub(super) logs: HostLogs,
 }
@@ -75,8 +76,11 @@ impl Disk {
             self.settings,
         );
         let logs = logs.map_err(|error| error.to_string())?;
+        let newest = self.checkpoints.values().last().cloned();
+        let (start, state_from) = newest.unzip();
         Ok(Found {
-            start: self.checkpoints.values().last().cloned(),
+            start,
+            state_from: state_from.flatten(),
             durable: self.checkpoints.keys().copied().collect(),
             logs: HostLogs {
                 logs: Rc::new(RefCell::new(logs)),
@@ -88,8 +92,9 @@ impl Disk {
     }
 
     /// Keeps a checkpoint for good.
-    pub(super) fn write_checkpoint(&mut self, cell: Cell) {
-        self.checkpoints.insert(cell.chapter().number, cell);
+    pub(super) fn write_checkpoint(&mut self, cell: Cell, source: Option<ReplicaId>) {
+        let chapter = cell.chapter().number;
+        self.checkpoints.insert(chapter, (cell, source));
     }
 
     /// Spoils the newest checkpoint, unless it was fetched: then the logs do not lead to it. Returns

@@ -13,7 +13,7 @@ use cotter_replica::{
     CallId, ChapterPolicy, FEATURE_LEVEL_MAX, Input, Member, Output, Replica, ReplicaConfig,
     StreamId, Timing,
 };
-use cotter_types::{Call, Epoch, SessionId};
+use cotter_types::{Call, Epoch, ReplicaId, SessionId};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Entries between two comparisons of the replicas' states.
@@ -173,6 +173,7 @@ impl World {
         let spoilt = host.random.chance(50) && host.disk.spoil_checkpoint();
         let Found {
             start,
+            state_from,
             durable,
             logs,
         } = host
@@ -190,6 +191,7 @@ impl World {
             chapters: host.policy,
             digest_interval: DIGEST_INTERVAL,
             rebuild: host.rebuild,
+            state_from,
             genesis,
             version: "simulated".to_owned(),
             feature_level_max: FEATURE_LEVEL_MAX,
@@ -268,7 +270,12 @@ impl World {
     }
 
     /// A checkpoint is being written, beside everything else.
-    pub(super) fn write_checkpoint(&mut self, place: usize, cell: Box<Cell>) {
+    pub(super) fn write_checkpoint(
+        &mut self,
+        place: usize,
+        cell: Box<Cell>,
+        source: Option<ReplicaId>,
+    ) {
         let host = &mut self.hosts[place];
         let life = host.life;
         let most = host.checkpoint_us;
@@ -277,18 +284,24 @@ impl World {
             host: place,
             life,
             cell,
+            source,
         };
         self.agenda.after(delay, event);
     }
 
     /// A checkpoint is on the disk; a machine that died before has none.
-    pub(super) fn checkpoint_written(&mut self, place: usize, life: u32, cell: Box<Cell>) {
+    pub(super) fn checkpoint_written(
+        &mut self,
+        place: usize,
+        life: u32,
+        (cell, source): (Box<Cell>, Option<ReplicaId>),
+    ) {
         let host = &mut self.hosts[place];
         if host.life != life || host.running.is_none() {
             return;
         }
         let chapter = cell.chapter().number;
-        host.disk.write_checkpoint(*cell);
+        host.disk.write_checkpoint(*cell, source);
         self.host_input(place, life, Input::CheckpointWritten { chapter });
     }
 

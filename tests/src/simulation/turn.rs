@@ -226,7 +226,7 @@ impl World {
                     self.send(key, 1, Parcel::Told(answer));
                 }
             }
-            Output::WriteCheckpoint { cell } => self.write_checkpoint(place, cell),
+            Output::WriteCheckpoint { cell, source } => self.write_checkpoint(place, cell, source),
             Output::Discard { below } => self.discard(place, below),
             Output::Rebuilt { below } => self.rebuilt(place, below),
             // The history is no part of what is simulated.

@@ -42,6 +42,7 @@ pub(super) enum Event {
         host: usize,
         life: u32,
         cell: Box<Cell>,
+        source: Option<ReplicaId>,
     },
     /// Two replicas try to connect.
     PairDial { low: usize, high: usize },
@@ -301,8 +302,13 @@ impl World {
             Event::HostRelease { host, life } => self.host_release(host, life),
             Event::HostResume { host, life } => self.host_resume(host, life),
             Event::HostStart { host } => self.start_host(host),
-            Event::CheckpointWritten { host, life, cell } => {
-                self.checkpoint_written(host, life, cell);
+            Event::CheckpointWritten {
+                host,
+                life,
+                cell,
+                source,
+            } => {
+                self.checkpoint_written(host, life, (cell, source));
                 Ok(())
             }
             Event::PairDial { low, high } => {

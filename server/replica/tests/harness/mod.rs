@@ -24,7 +24,7 @@ struct Seat {
     replica: Option<Replica<MemoryLogs>>,
     log: MemoryLogs,
     /// Checkpoints on its disk, by chapter.
-    checkpoints: BTreeMap<u64, Cell>,
+    checkpoints: BTreeMap<u64, (Cell, Option<ReplicaId>)>,
     boot: u64,
     /// Its disk; the number of the replica for those that were born with the cell.
     incarnation: u64,
@@ -161,6 +161,7 @@ impl Cluster {
         let genesis = self.genesis();
         let seat = self.seats.get_mut(&id).expect("a known replica");
         seat.boot += 1;
+        let start = seat.checkpoints.values().last().cloned();
         let config = ReplicaConfig {
             id,
             members,
@@ -173,13 +174,19 @@ impl Cluster {
             chapters: self.policy,
             digest_interval: 20,
             rebuild: seat.rebuild,
+            state_from: start.as_ref().and_then(|(_, source)| *source),
             version: "test".into(),
             feature_level_max: FEATURE_LEVEL_MAX,
         };
-        let start = seat.checkpoints.values().last().cloned();
         let durable = seat.checkpoints.keys().copied().collect();
-        let replica = Replica::new(config, start, durable, seat.log.clone(), now)
-            .expect("the log is readable");
+        let replica = Replica::new(
+            config,
+            start.map(|(cell, _)| cell),
+            durable,
+            seat.log.clone(),
+            now,
+        )
+        .expect("the log is readable");
         seat.replica = Some(replica);
         self.connect(id);
     }
@@ -195,7 +202,7 @@ impl Cluster {
             seat.checkpoints.is_empty(),
             "the log leads on from the birth"
         );
-        seat.checkpoints.insert(1, Cell::born(&wrong));
+        seat.checkpoints.insert(1, (Cell::born(&wrong), None));
         self.boot(id);
     }
 
@@ -209,13 +216,22 @@ impl Cluster {
     /// Takes a checkpoint away; returns the digest of what was in it.
     pub(crate) fn lose_checkpoint(&mut self, id: ReplicaId, chapter: u64) -> u128 {
         let seat = self.seats.get_mut(&id).expect("known");
-        let lost = seat.checkpoints.remove(&chapter).expect("it was there");
+        let (lost, _) = seat.checkpoints.remove(&chapter).expect("it was there");
         lost.digest()
     }
 
     /// Returns the digest of what is in a checkpoint.
     pub(crate) fn checkpoint(&self, id: ReplicaId, chapter: u64) -> Option<u128> {
-        Some(self.seats[&id].checkpoints.get(&chapter)?.digest())
+        Some(self.seats[&id].checkpoints.get(&chapter)?.0.digest())
+    }
+
+    /// Puts another state into a checkpoint, if somebody has a session.
+    pub(crate) fn spoil_checkpoint(&mut self, id: ReplicaId, chapter: u64) {
+        let seat = self.seats.get_mut(&id).expect("known");
+        let (cell, _) = seat.checkpoints.get_mut(&chapter).expect("it is there");
+        let right = cell.digest();
+        *cell = cell.without_secrets();
+        assert_ne!(cell.digest(), right);
     }
 
     /// Tells whether a replica's state is not trusted.
@@ -365,10 +381,10 @@ impl Cluster {
             Output::Log(happening) => self.happenings.push((from, happening)),
             // Everybody is linked with everybody.
             Output::Peers { .. } => {}
-            Output::WriteCheckpoint { cell } => {
+            Output::WriteCheckpoint { cell, source } => {
                 let seat = self.seats.get_mut(&from).expect("known");
                 let chapter = cell.chapter().number;
-                seat.checkpoints.insert(chapter, *cell);
+                seat.checkpoints.insert(chapter, (*cell, source));
                 seat.waiting.push(Input::CheckpointWritten { chapter });
             }
             Output::Discard { .. } if self.keeps_all => {}
