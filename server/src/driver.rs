@@ -7,6 +7,7 @@
 //! A fault ends the process, and so does a panic. Nothing here may try to go on with a replica that
 //! found itself broken.
 
+mod base;
 mod death;
 mod keeper;
 #[cfg(not(feature = "simulated"))]
@@ -15,10 +16,12 @@ mod scrubber;
 use crate::api::Readiness;
 use crate::api::door::{Arrival, Door, Inbox};
 use crate::api::streams::StreamTable;
+use crate::birth::FIRST_CHAPTER;
 use crate::clock;
 use crate::failure::Failure;
 use crate::history::History;
 use crate::link::Peers;
+use crate::storage::checkpoint::CheckpointError;
 use crate::storage::{
     ChapterLogs, DataDirectory, Difference, LogSettings, OpenError, OsFiles, REBUILDS_MAX,
 };
@@ -195,8 +198,19 @@ impl Owner {
     /// Rebuilds the replica from its newest checkpoint and the logs since.
     fn rebuild(&self) -> Result<Course, Failure> {
         let id = self.config.id;
-        let found = keeper::find(self.directory.files(), id)
-            .map_err(|error| Failure::unavailable(format!("{}: {error}", self.path.display())))?;
+        let found = keeper::find(self.directory.files(), id).map_err(|error| {
+            let message = format!("{}: {error}", self.path.display());
+            match error {
+                CheckpointError::Damaged { .. } => Failure::damaged(message),
+                _ => Failure::unavailable(message),
+            }
+        })?;
+        // Whoever trusts nothing that is here applies nothing to it either.
+        if !self.config.rebuild
+            && let Some(why) = base::refusal(self.directory.identity(), &found)
+        {
+            return Err(Failure::damaged(format!("{}: {why}", self.path.display())));
+        }
         let logs = self.find_logs(&found)?;
         let refusal = logs.refusal();
         let keeper::Found {
@@ -297,14 +311,19 @@ impl Owner {
     }
 
     /// Finds the logs; a replica that has neither a log nor a checkpoint has forgotten what it was born
-    /// with, and must not vote. One that has joined was born with nothing.
+    /// with, and must not vote; so has one of a restored cell that has no log, though what the cell
+    /// began with is there. One that has joined was born with nothing.
     fn find_logs(&self, found: &keeper::Found) -> Result<ChapterLogs<OsFiles>, Failure> {
         let refused = |error: OpenError| crate::birth::log_failure(&self.path, &error);
         let logs = self.directory.logs(LogSettings::default());
         let logs = logs.map_err(|error| refused(error.into()))?;
         let chapters = logs.chapters();
         let may_be_empty = self.config.joined;
-        if chapters.is_empty() && found.start.is_none() && !may_be_empty {
+        let from_the_first = found
+            .start
+            .as_ref()
+            .is_none_or(|start| start.chapter().number == FIRST_CHAPTER);
+        if chapters.is_empty() && from_the_first && !may_be_empty {
             return Err(refused(OpenError::Missing(self.path.display().to_string())));
         }
         tracing::info!(

@@ -5,6 +5,12 @@
     reason = "helpers of tests; clippy only knows the test functions themselves"
 )]
 
+use cotter_cell::{Cell, Genesis, Voter};
+use cotter_server::storage::checkpoint::{self, CheckpointMeta};
+use cotter_server::storage::{
+    CellState, Certificate, CertifiedBase, CertifiedMember, DataDirectory, Identity, LogSettings,
+};
+use cotter_types::{CellId, FencingToken, ReplicaId};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
@@ -317,6 +323,71 @@ fn a_replica_whose_log_is_gone_does_not_run() {
         Some(0)
     );
     std::fs::remove_dir_all(root.path().join("data-1/chapter-00000001")).unwrap();
+    let (status, line) = complaint(&["run", "--config", &config]);
+    assert_eq!(status, Some(78), "{line}");
+}
+
+#[test]
+fn a_replica_of_a_restored_cell_does_not_run_without_what_the_cell_began_with() {
+    let root = tempfile::tempdir().unwrap();
+    let config = write_config(root.path(), 1, &[(0, 0)]);
+    let genesis = Genesis {
+        cell_id: CellId(7),
+        cell: "test".to_owned(),
+        token_floor: 1_700_000_000_000_000,
+        voters: vec![Voter {
+            id: ReplicaId(1),
+            incarnation: 77,
+        }],
+    };
+    let cell = Cell::born(&genesis);
+    let identity = Identity {
+        certificate: Certificate {
+            cell_id: genesis.cell_id,
+            cell_name: genesis.cell.clone(),
+            token_floor: FencingToken(genesis.token_floor),
+            members: vec![CertifiedMember {
+                id: ReplicaId(1),
+                incarnation: 77,
+                client_address: "127.0.0.1:0".to_owned(),
+                peer_address: "127.0.0.1:0".to_owned(),
+            }],
+            base: Some(CertifiedBase {
+                source: 1,
+                state: cell.digest(),
+            }),
+        },
+        replica: ReplicaId(1),
+        incarnation: 77,
+        state: CellState::Born,
+    };
+    let data = root.path().join("data-1");
+    let directory = DataDirectory::create_at(&data, identity).unwrap();
+    let log = directory.create_log(1, LogSettings::default()).unwrap();
+    log.close().unwrap();
+    let checkpoints = directory.checkpoints().unwrap();
+    drop(directory);
+    let (status, line) = complaint(&["run", "--config", &config]);
+    assert_eq!(status, Some(65), "{line}");
+    assert!(line.contains("the cell was restored"), "{line}");
+    let meta = CheckpointMeta::of(&cell, 1, 0, Vec::new());
+    checkpoint::write(&checkpoints, &meta, cell.walk(1_000)).unwrap();
+    let replica = Daemon::start(&["run", "--config", &config]);
+    let line = replica.line().unwrap();
+    assert!(line.starts_with("listening client="), "{line}");
+    assert_eq!(replica.stop(Signal::SIGTERM), Some(0));
+    let base = data.join("checkpoints/checkpoint-00000001");
+    let mut bytes = std::fs::read(&base).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&base, bytes).unwrap();
+    let (status, line) = complaint(&["run", "--config", &config]);
+    assert_eq!(status, Some(65), "{line}");
+    assert!(line.contains("checkpoint-00000001"), "{line}");
+    let with_log = data.join("chapter-00000001");
+    std::fs::remove_file(&base).unwrap();
+    checkpoint::write(&checkpoints, &meta, cell.walk(1_000)).unwrap();
+    std::fs::remove_dir_all(with_log).unwrap();
     let (status, line) = complaint(&["run", "--config", &config]);
     assert_eq!(status, Some(78), "{line}");
 }

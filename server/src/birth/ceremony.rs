@@ -155,6 +155,7 @@ fn draw(cell: &str, members: &[MemberAddress], all: &[Introduced]) -> Result<Cer
         cell_name: cell.to_owned(),
         token_floor: FencingToken(token_floor),
         members: named.collect::<Result<_, _>>()?,
+        base: None,
     })
 }
 

@@ -1,8 +1,8 @@
 //! What members tell each other at a birth, in the daemon's own types.
 
 use crate::config::MemberAddress;
-use crate::storage::{CellState, Certificate, CertifiedMember};
-use cotter_proto::peer::v1::{BirthCertificate, BirthMember, BirthState, Introduction};
+use crate::storage::{CellState, Certificate, CertifiedBase, CertifiedMember};
+use cotter_proto::peer::v1::{BirthBase, BirthCertificate, BirthMember, BirthState, Introduction};
 use cotter_types::limits::{LABEL_BYTES_MAX, NAME_BYTES_MAX, REPLICAS_MAX, TOKEN_LIMIT};
 use cotter_types::{CellId, FencingToken, ReplicaId};
 
@@ -80,6 +80,7 @@ pub(super) fn certificate_from_wire(wire: BirthCertificate) -> Result<Certificat
     if !whole {
         return Err("its certificate is malformed".into());
     }
+    let base = wire.base.map(base_from_wire).transpose()?;
     let members = wire.members.into_iter().map(|member| CertifiedMember {
         id: ReplicaId(member.replica),
         incarnation: member.incarnation,
@@ -91,6 +92,18 @@ pub(super) fn certificate_from_wire(wire: BirthCertificate) -> Result<Certificat
         cell_name: wire.cell_name,
         token_floor: FencingToken(wire.token_floor),
         members: members.collect(),
+        base,
+    })
+}
+
+fn base_from_wire(wire: BirthBase) -> Result<CertifiedBase, String> {
+    let digest = |bytes: &[u8]| {
+        let whole = bytes.try_into().map(u128::from_be_bytes);
+        whole.map_err(|_| "its certificate names no digest of what it was restored from".to_owned())
+    };
+    Ok(CertifiedBase {
+        source: digest(&wire.source)?,
+        state: digest(&wire.state)?,
     })
 }
 
@@ -107,6 +120,10 @@ pub(super) fn certificate_to_wire(certificate: &Certificate) -> BirthCertificate
         cell_name: certificate.cell_name.clone(),
         token_floor: certificate.token_floor.0,
         members: members.collect(),
+        base: certificate.base.map(|base| BirthBase {
+            source: base.source.to_be_bytes().to_vec().into(),
+            state: base.state.to_be_bytes().to_vec().into(),
+        }),
     }
 }
 

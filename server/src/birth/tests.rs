@@ -1,12 +1,12 @@
 //! Births that go well, that are interrupted, and that must not happen.
 
 use super::desk::BirthDesk;
-use super::introduction::Introduced;
+use super::introduction::{Introduced, certificate_from_wire, certificate_to_wire};
 use super::plan::{Plan, born_by, check_pair, plan};
 use super::{birth_of_all_here, init};
 use crate::config::{Config, LogFormat, MemberAddress};
 use crate::failure::Exit;
-use crate::storage::{CellState, Certificate, CertifiedMember, DataDirectory};
+use crate::storage::{CellState, Certificate, CertifiedBase, CertifiedMember, DataDirectory};
 use cotter_replica::{ChapterPolicy, Timing};
 use cotter_types::{CellId, FencingToken, ReplicaId};
 use std::net::SocketAddr;
@@ -27,6 +27,7 @@ fn certificate(cell_id: u64) -> Certificate {
         cell_name: "one".to_owned(),
         token_floor: FencingToken(5),
         members: members.collect(),
+        base: None,
     }
 }
 
@@ -295,4 +296,22 @@ fn a_commit_for_another_cell_changes_nothing() {
     desk.commit(7).unwrap();
     desk.commit(7).unwrap();
     assert!(desk.introduction().is_born());
+}
+
+#[test]
+fn a_certificate_of_a_restored_cell_keeps_its_base_on_the_wire() {
+    let mut restored = certificate(7);
+    restored.base = Some(CertifiedBase {
+        source: 1 << 100,
+        state: 3,
+    });
+    for certificate in [certificate(7), restored.clone()] {
+        let wire = certificate_to_wire(&certificate);
+        assert_eq!(certificate_from_wire(wire), Ok(certificate));
+    }
+    let mut cut = certificate_to_wire(&restored);
+    if let Some(base) = &mut cut.base {
+        base.source = base.source.slice(..15);
+    }
+    assert!(certificate_from_wire(cut).unwrap_err().contains("digest"));
 }

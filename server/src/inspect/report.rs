@@ -43,6 +43,17 @@ pub(super) struct IdentityView {
     pub(super) born: bool,
     pub(super) token_floor: u64,
     pub(super) members: Vec<MemberView>,
+    /// What the cell was restored from; nothing if it was born empty.
+    pub(super) base: Option<BaseView>,
+}
+
+/// What a restored cell began with, by digests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct BaseView {
+    /// Of the file that it was restored from.
+    pub(super) source: String,
+    /// Of the state in the first chapter's checkpoint.
+    pub(super) state: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -168,6 +179,9 @@ impl Report {
             }
             Err(error) => report.find(folder, None, error.to_string()),
         }
+        if let Ok(identity) = &survey.identity {
+            report.check_base(identity.state);
+        }
         report
     }
 
@@ -222,7 +236,33 @@ impl Report {
                     peer_address: member.peer_address.clone(),
                 })
                 .collect(),
+            base: certificate.base.map(|base| BaseView {
+                source: format!("{:032x}", base.source),
+                state: format!("{:032x}", base.state),
+            }),
         });
+    }
+
+    /// Finds out whether a restored cell still has what it began with, or a later checkpoint.
+    fn check_base(&mut self, state: CellState) {
+        let base = self.identity.as_ref().and_then(|own| own.base.as_ref());
+        let Some(base) = base.map(|base| base.state.clone()) else {
+            return;
+        };
+        let file = format!("{}/checkpoint-00000001", checkpoint::CHECKPOINTS_NAME);
+        let first = self.checkpoints.iter().find(|view| view.chapter == 1);
+        if let Some(first) = first.filter(|first| first.digest != base) {
+            let what = format!(
+                "it holds the state with digest {}, but the cell was restored as the one with digest \
+                 {base}",
+                first.digest
+            );
+            self.find(&file, None, what);
+        } else if state != CellState::Joined && !self.checkpoints.iter().any(|view| view.whole) {
+            let what = "the cell was restored, and neither what it began with nor a later checkpoint \
+                        is there and whole";
+            self.find(&file, None, what);
+        }
     }
 
     fn add_deaths(&mut self, deaths: &[(u64, u64)]) {

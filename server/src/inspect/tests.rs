@@ -4,8 +4,8 @@ use crate::config::{InspectArguments, InspectOutput};
 use crate::failure::{Exit, Failure};
 use crate::storage::checkpoint::{self, CheckpointMeta};
 use crate::storage::{
-    CellState, Certificate, CertifiedMember, DataDirectory, Identity, LogSettings, OsFiles,
-    SEGMENT_BYTES_MIN,
+    CellState, Certificate, CertifiedBase, CertifiedMember, DataDirectory, Files, Identity,
+    LogSettings, OsFiles, SEGMENT_BYTES_MIN,
 };
 use cotter_cell::{Batch, Cell, Command, Entry, Genesis, Stamp};
 use cotter_replica::{ChapterLog, Payload};
@@ -26,6 +26,7 @@ fn identity() -> Identity {
                 client_address: "10.0.0.1:7400".to_owned(),
                 peer_address: "10.0.0.1:7401".to_owned(),
             }],
+            base: None,
         },
         replica: ReplicaId(1),
         incarnation: 77,
@@ -349,4 +350,44 @@ fn leftover_of_a_checkpoint_is_a_note() {
     let (report, text) = look_at(&path);
     assert_eq!(report.findings, []);
     assert!(text.contains("never finished"), "{text}");
+}
+
+#[test]
+fn restored_cell_whose_base_is_gone_or_differs_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    let cell = Cell::born(&Genesis {
+        cell_id: CellId(0xc0ffee),
+        cell: "west".to_owned(),
+        token_floor: 1_700_000_000_000_000,
+        voters: Vec::new(),
+    });
+    let mut own = identity();
+    own.certificate.base = Some(CertifiedBase {
+        source: 0xabc,
+        state: cell.digest(),
+    });
+    let directory = DataDirectory::create_at(&path, own).unwrap();
+    let log = directory.create_log(1, LogSettings::default()).unwrap();
+    log.close().unwrap();
+    let files = directory.checkpoints().unwrap();
+    drop(directory);
+    let (report, text) = look_at(&path);
+    assert_eq!(report.findings.len(), 1, "{text}");
+    assert_eq!(report.findings[0].file, "checkpoints/checkpoint-00000001");
+    assert!(
+        text.contains("restored from the file with digest 0"),
+        "{text}"
+    );
+    let meta = CheckpointMeta::of(&cell, 1, 5, Vec::new());
+    checkpoint::write(&files, &meta, cell.walk(100)).unwrap();
+    assert_eq!(look_at(&path).0.findings, []);
+    let mut other = cell.snapshot();
+    other.apply(&entries()[0]);
+    files.remove("checkpoint-00000001").unwrap();
+    let meta = CheckpointMeta::of(&other, 1, 5, Vec::new());
+    checkpoint::write(&files, &meta, other.walk(100)).unwrap();
+    let (report, text) = look_at(&path);
+    assert_eq!(report.findings.len(), 1, "{text}");
+    assert!(text.contains("restored as the one with digest"), "{text}");
 }

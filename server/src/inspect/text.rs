@@ -73,6 +73,13 @@ fn write_identity(
             member.replica, member.incarnation, member.client_address, member.peer_address
         )?;
     }
+    if let Some(base) = &identity.base {
+        writeln!(
+            output,
+            "  restored from the file with digest {}, as the state with digest {}",
+            base.source, base.state
+        )?;
+    }
     Ok(())
 }
 

@@ -16,6 +16,17 @@ pub struct CertifiedMember {
     pub peer_address: String,
 }
 
+/// What the log of a restored cell begins with, in place of an empty state.
+///
+/// Without it a log says nothing: whoever applied it to an empty state would have another cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertifiedBase {
+    /// Digest of the file that the cell was restored from, as its end record has it.
+    pub source: u128,
+    /// Digest of the state that every member made of it: that of the first chapter's checkpoint.
+    pub state: u128,
+}
+
 /// What all members of a cell agree on when it is born.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
@@ -27,6 +38,8 @@ pub struct Certificate {
     pub token_floor: FencingToken,
     /// All members, this replica included.
     pub members: Vec<CertifiedMember>,
+    /// What the cell was restored from; nothing if it was born empty.
+    pub base: Option<CertifiedBase>,
 }
 
 /// How far the birth of the cell has come, as this replica knows it.

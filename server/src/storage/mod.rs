@@ -52,7 +52,7 @@ pub use data_directory::{DataDirectory, DirectoryError};
 pub use deaths::Deaths;
 pub use distrust::{Difference, Distrust, REBUILDS_MAX};
 pub use files::Files;
-pub use identity::{CellState, Certificate, CertifiedMember, Identity};
+pub use identity::{CellState, Certificate, CertifiedBase, CertifiedMember, Identity};
 pub use log::SegmentedLog;
 pub use log_settings::{
     CACHE_BYTES_DEFAULT, LogIdentity, LogSettings, OpenError, OpenReport, SEGMENT_BYTES_DEFAULT,

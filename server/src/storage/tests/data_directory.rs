@@ -20,6 +20,7 @@ fn identity() -> Identity {
             cell_name: "west".to_owned(),
             token_floor: FencingToken(1_700_000_000_000_000),
             members: (1..=3).map(member).collect(),
+            base: None,
         },
         replica: ReplicaId(2),
         incarnation: 1_002,

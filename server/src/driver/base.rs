@@ -1,0 +1,103 @@
+//! What the log of a restored cell begins with, looked for before anything is applied to it.
+//!
+//! A cell that was born begins empty, so a replica without a checkpoint starts from the empty state. A
+//! restored cell begins from a checkpoint that its certificate names. If that and every later one is
+//! gone, the empty state would be taken for the cell, with the tokens of a new one: the replica must
+//! not start (I-STORE-9).
+
+use super::keeper::Found;
+use crate::storage::Identity;
+
+/// Says why a replica must not start from what was found, if so.
+pub(super) fn refusal(identity: &Identity, found: &Found) -> Option<String> {
+    let certificate = &identity.certificate;
+    let own = certificate.cell_id;
+    let Some(start) = &found.start else {
+        return certificate.base.map(|base| {
+            format!(
+                "the cell was restored, and begins from the state with digest {:032x}, but neither \
+                 checkpoint-00000001 nor a later checkpoint can be read: the logs mean nothing without \
+                 it, and the replica does not start; if a majority of the others is whole, fetch the \
+                 state from them with cotterd run --rebuild",
+                base.state
+            )
+        });
+    };
+    if start.cell_id() != own {
+        return Some(format!(
+            "its newest checkpoint is of the cell with id {}, not {own}",
+            start.cell_id()
+        ));
+    }
+    let base = certificate.base?;
+    // A later checkpoint was made of this one and the log; it makes this one dispensable.
+    (start.chapter().number == 1 && start.digest() != base.state).then(|| {
+        format!(
+            "checkpoint-00000001 holds the state with digest {:032x}, but the cell was restored as the \
+             one with digest {:032x}",
+            start.digest(),
+            base.state
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Found, refusal};
+    use crate::storage::{CellState, Certificate, CertifiedBase, Identity};
+    use cotter_cell::{Cell, Genesis};
+    use cotter_types::{CellId, FencingToken, ReplicaId};
+
+    fn cell(id: u64) -> Cell {
+        Cell::born(&Genesis {
+            cell_id: CellId(id),
+            cell: "west".to_owned(),
+            token_floor: 5,
+            voters: Vec::new(),
+        })
+    }
+
+    fn identity(base: Option<u128>) -> Identity {
+        Identity {
+            certificate: Certificate {
+                cell_id: CellId(7),
+                cell_name: "west".to_owned(),
+                token_floor: FencingToken(5),
+                members: Vec::new(),
+                base: base.map(|state| CertifiedBase { source: 1, state }),
+            },
+            replica: ReplicaId(1),
+            incarnation: 77,
+            state: CellState::Born,
+        }
+    }
+
+    fn found(start: Option<Cell>) -> Found {
+        Found {
+            start,
+            state_from: None,
+            durable: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_restored_cell_does_not_start_without_its_base() {
+        let digest = cell(7).digest();
+        assert_eq!(refusal(&identity(None), &found(None)), None);
+        let why = refusal(&identity(Some(digest)), &found(None)).unwrap();
+        assert!(why.contains("checkpoint-00000001"), "{why}");
+        let whole = refusal(&identity(Some(digest)), &found(Some(cell(7))));
+        assert_eq!(whole, None);
+    }
+
+    #[test]
+    fn a_base_that_differs_and_a_checkpoint_of_another_cell_are_refused() {
+        let digest = cell(7).digest();
+        let why = refusal(&identity(Some(digest ^ 1)), &found(Some(cell(7)))).unwrap();
+        assert!(why.contains(&format!("{digest:032x}")), "{why}");
+        for base in [None, Some(cell(8).digest())] {
+            let why = refusal(&identity(base), &found(Some(cell(8)))).unwrap();
+            assert!(why.contains("0000000000000008"), "{why}");
+        }
+    }
+}
