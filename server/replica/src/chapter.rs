@@ -13,7 +13,7 @@ use crate::membership::SealFor;
 use crate::past::PastQueue;
 use crate::replica::{Replica, ReplicaConfig, decode};
 use crate::shared_log::SharedLog;
-use cotter_cell::{Cell, Entry, Voter};
+use cotter_cell::{Cell, Entry};
 use cotter_types::mutation::{self, Mutation};
 use cotter_types::{Moment, ReplicaId};
 use omnipaxos::messages::Message;
@@ -279,14 +279,7 @@ impl<L: ReplicaLog> Replica<L> {
 
     /// Handles a message of this chapter, if it comes from a disk that votes in it (I-MEMBER-1).
     fn voter_said(&mut self, from: ReplicaId, message: Message<Payload>, now: Moment) {
-        let incarnation = self.watchdog.peer(from).map(|peer| peer.incarnation);
-        let votes = incarnation.is_some_and(|incarnation| {
-            let voter = Voter {
-                id: from,
-                incarnation,
-            };
-            self.cell.chapter().voters.contains(&voter)
-        });
+        let votes = self.voting_peer(from).is_some();
         if votes || mutation::active(Mutation::WipedReplicaVotes) {
             self.watchdog.answered(from, now);
             self.consensus.handle(from, message);

@@ -203,23 +203,18 @@ impl Digests {
 
     /// Returns the digest on which a majority of the voters agrees.
     fn agreed(&self, applied: u64, voters: &[Voter], own: Voter) -> Option<u128> {
-        let groups = self.held_by(applied, voters, own);
-        let mut agreed = groups
-            .into_iter()
-            .filter(|(_, held)| held.len() > voters.len() / 2);
-        agreed.next().map(|(digest, _)| digest)
+        majority(&self.held_by(applied, voters, own), voters)
     }
 
     /// Looks at the newest first: where a majority agrees, what came before is settled.
     fn judge(&self, voters: &[Voter], own: Voter) -> Verdict {
         let mut disputed = None;
         for (&applied, &digest) in self.own.iter().rev() {
-            match self.agreed(applied, voters, own) {
+            let groups = self.held_by(applied, voters, own);
+            match majority(&groups, voters) {
                 Some(theirs) if theirs != digest => return Verdict::Differs { applied, theirs },
                 Some(_) => break,
-                None if self.held_by(applied, voters, own).len() > 1 => {
-                    disputed = disputed.or(Some(applied));
-                }
+                None if groups.len() > 1 => disputed = disputed.or(Some(applied)),
                 None => {}
             }
         }
@@ -239,6 +234,13 @@ impl Digests {
 
 /// Who holds which digest.
 type Groups = BTreeMap<u128, BTreeSet<ReplicaId>>;
+
+/// Returns the digest that more than half of the voters hold.
+fn majority(groups: &Groups, voters: &[Voter]) -> Option<u128> {
+    let mut held = groups.iter();
+    let (digest, _) = held.find(|(_, held)| held.len() > voters.len() / 2)?;
+    Some(*digest)
+}
 
 /// Whom a replica counts as.
 struct Origins(BTreeMap<ReplicaId, ReplicaId>);
@@ -306,12 +308,7 @@ impl<L: ReplicaLog> Replica<L> {
         at: (u64, u128),
         source: Option<ReplicaId>,
     ) {
-        let incarnation = self.watchdog.peer(from).map(|peer| peer.incarnation);
-        let voter = incarnation.map(|incarnation| Voter {
-            id: from,
-            incarnation,
-        });
-        let Some(voter) = voter.filter(|voter| self.cell.chapter().voters.contains(voter)) else {
+        let Some(voter) = self.voting_peer(from) else {
             return;
         };
         self.digests.hear(voter, at, source);

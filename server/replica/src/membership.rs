@@ -286,6 +286,14 @@ impl<L: ReplicaLog> Replica<L> {
         })
     }
 
+    /// Returns a peer as it votes in this chapter, if it votes from the disk that it is linked with
+    /// (I-MEMBER-1).
+    pub(crate) fn voting_peer(&self, id: ReplicaId) -> Option<Voter> {
+        let incarnation = self.watchdog.peer(id)?.incarnation;
+        let voter = Voter { id, incarnation };
+        Some(voter).filter(|voter| self.cell.chapter().voters.contains(voter))
+    }
+
     /// Returns the disk and the addresses of a replica that has joined.
     fn newcomer(&self, id: ReplicaId) -> Result<(Voter, MemberAddress), Obstacle> {
         let peer = self.watchdog.peer(id).filter(|peer| peer.connected);
