@@ -6,17 +6,20 @@
 //! not start (I-STORE-9).
 
 use super::keeper::Found;
+use crate::birth::FIRST_CHAPTER;
 use crate::storage::Identity;
+use crate::storage::checkpoint::checkpoint_name;
 
 /// Says why a replica must not start from what was found, if so.
 pub(super) fn refusal(identity: &Identity, found: &Found) -> Option<String> {
     let certificate = &identity.certificate;
     let own = certificate.cell_id;
+    let first = checkpoint_name(FIRST_CHAPTER);
     let Some(start) = &found.start else {
         return certificate.base.map(|base| {
             format!(
                 "the cell was restored, and begins from the state with digest {:032x}, but neither \
-                 checkpoint-00000001 nor a later checkpoint can be read: the logs mean nothing without \
+                 {first} nor a later checkpoint can be read: the logs mean nothing without \
                  it, and the replica does not start; if a majority of the others is whole, fetch the \
                  state from them with cotterd run --rebuild",
                 base.state
@@ -31,9 +34,9 @@ pub(super) fn refusal(identity: &Identity, found: &Found) -> Option<String> {
     }
     let base = certificate.base?;
     // A later checkpoint was made of this one and the log; it makes this one dispensable.
-    (start.chapter().number == 1 && start.digest() != base.state).then(|| {
+    (start.chapter().number == FIRST_CHAPTER && start.digest() != base.state).then(|| {
         format!(
-            "checkpoint-00000001 holds the state with digest {:032x}, but the cell was restored as the \
+            "{first} holds the state with digest {:032x}, but the cell was restored as the \
              one with digest {:032x}",
             start.digest(),
             base.state

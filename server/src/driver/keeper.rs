@@ -5,6 +5,7 @@
 //! this thread has reported as written and read back (I-CHAPTER-6).
 
 use crate::api::door::Door;
+use crate::birth::FIRST_CHAPTER;
 use crate::clock;
 use crate::storage::checkpoint::{
     self, CHECKPOINTS_NAME, CHUNK_BYTES, CheckpointError, CheckpointMeta,
@@ -89,7 +90,7 @@ pub(super) fn find(files: &OsFiles, replica: ReplicaId) -> Result<Found, Checkpo
                     %error,
                     "A CHECKPOINT IS DAMAGED; an older one and the logs since are used instead"
                 );
-                if chapter == 1 {
+                if chapter == FIRST_CHAPTER {
                     // A restored cell begins from it, and from nothing else.
                     return Err(error);
                 }

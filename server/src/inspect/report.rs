@@ -1,5 +1,6 @@
 //! What was found, in the form in which programs read it.
 
+use crate::birth::FIRST_CHAPTER;
 use crate::storage::checkpoint::{self, CheckpointError, CheckpointMeta, Verified};
 use crate::storage::{
     CellState, Difference, DirectoryError, Files, LogSurvey, OpenError, Survey, segment_file,
@@ -249,8 +250,10 @@ impl Report {
         let Some(base) = base.map(|base| base.state.clone()) else {
             return;
         };
-        let file = format!("{}/checkpoint-00000001", checkpoint::CHECKPOINTS_NAME);
-        let first = self.checkpoints.iter().find(|view| view.chapter == 1);
+        let name = checkpoint::checkpoint_name(FIRST_CHAPTER);
+        let file = format!("{}/{name}", checkpoint::CHECKPOINTS_NAME);
+        let mut checkpoints = self.checkpoints.iter();
+        let first = checkpoints.find(|view| view.chapter == FIRST_CHAPTER);
         if let Some(first) = first.filter(|first| first.digest != base) {
             let what = format!(
                 "it holds the state with digest {}, but the cell was restored as the one with digest \
