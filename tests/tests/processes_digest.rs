@@ -12,17 +12,7 @@ use std::path::Path;
 
 const SOFTWARE: i32 = 70;
 const CONFIG: i32 = 78;
-
-/// A cell whose chapters end after a few writes: where one begins, states are compared.
-fn cell_of_small_chapters() -> Cell {
-    let mut cell = Cell::born(3);
-    for replica in cell.replicas() {
-        let mut config = std::fs::read_to_string(replica.config()).unwrap();
-        config.push_str("\n[chapter]\nbytes = 65536\n");
-        std::fs::write(replica.config(), config).unwrap();
-    }
-    cell
-}
+const TEN: &str = "..........";
 
 /// Changes the newest checkpoint of a replica: what its sessions prove themselves by is another.
 fn spoil(data: &Path) {
@@ -36,17 +26,11 @@ fn spoil(data: &Path) {
     checkpoint::write(&files, &meta, wrong.walk(checkpoint::CHUNK_BYTES)).unwrap();
 }
 
-fn put(cell: &Cell, path: &str, bytes: usize) {
-    let file = cell.directory().join("contents");
-    std::fs::write(&file, vec![b'.'; bytes]).unwrap();
-    eventually(&format!("{path} is written"), || {
-        cell.run(&["put", path, file.to_str().unwrap()]).code == 0
-    });
-}
-
 #[test]
 fn a_replica_whose_state_is_wrong_stops_and_is_rebuilt_from_the_others() {
-    let mut cell = cell_of_small_chapters();
+    let mut cell = Cell::born(3);
+    // Chapters end after a few writes, and where one begins states are compared.
+    cell.configure("\n[chapter]\nbytes = 65536\n");
     cell.start_all();
     let master = cell.master();
     let (wrong, other) = ((master + 1) % 3, (master + 2) % 3);
@@ -56,9 +40,9 @@ fn a_replica_whose_state_is_wrong_stops_and_is_rebuilt_from_the_others() {
     eventually("somebody has a session", || {
         cell.run(&["sessions"]).ok().lines().count() > 1
     });
-    put(&cell, "/ls/local/before", 10);
+    cell.put("/ls/local/before", TEN);
     for number in 0..5 {
-        put(&cell, &format!("/ls/local/n{number}"), 20_000);
+        cell.put(&format!("/ls/local/n{number}"), [b'.'; 20_000]);
     }
     eventually("a chapter has begun", || {
         let log = cell.replica(wrong).process().log();
@@ -83,15 +67,15 @@ fn a_replica_whose_state_is_wrong_stops_and_is_rebuilt_from_the_others() {
     // The majority rests on it now.
     cell.replica(other).kill();
     for number in 5..10 {
-        put(&cell, &format!("/ls/local/n{number}"), 20_000);
+        cell.put(&format!("/ls/local/n{number}"), [b'.'; 20_000]);
     }
     assert!(cell.replica(wrong).runs());
-    assert_eq!(cell.run(&["cat", "/ls/local/before"]).ok(), "..........");
+    assert_eq!(cell.run(&["cat", "/ls/local/before"]).ok(), TEN);
     holder.kill();
     // A later start trusts what it has.
     cell.replica(wrong).kill();
     cell.replica(wrong).start();
-    put(&cell, "/ls/local/last", 10);
+    cell.put("/ls/local/last", TEN);
     let log = cell.replica(wrong).process().log();
     assert_eq!(log.matches("THE STATE IS NOT TRUSTED").count(), 1, "{log}");
 }
@@ -100,7 +84,7 @@ fn a_replica_whose_state_is_wrong_stops_and_is_rebuilt_from_the_others() {
 fn a_replica_is_rebuilt_because_somebody_says_so() {
     let mut cell = Cell::start(3);
     let master = cell.master();
-    put(&cell, "/ls/local/kept", 10);
+    cell.put("/ls/local/kept", TEN);
     let follower = (master + 1) % 3;
     cell.replica(follower).kill();
     let mut rebuilding = cell.replica(follower).command("run");
@@ -115,8 +99,8 @@ fn a_replica_is_rebuilt_because_somebody_says_so() {
     // What it has now is trusted.
     cell.replica(follower).start();
     cell.replica((master + 2) % 3).kill();
-    put(&cell, "/ls/local/after", 10);
-    assert_eq!(cell.run(&["cat", "/ls/local/kept"]).ok(), "..........");
+    cell.put("/ls/local/after", TEN);
+    assert_eq!(cell.run(&["cat", "/ls/local/kept"]).ok(), TEN);
     let log = cell.replica(follower).process().log();
     assert!(!log.contains("THE STATE IS NOT TRUSTED"), "{log}");
 }

@@ -51,14 +51,6 @@ fn change(cell: &Cell, verb: &str, id: u64) {
     });
 }
 
-fn put(cell: &Cell, path: &str, contents: &str) {
-    let file = cell.directory().join("contents");
-    std::fs::write(&file, contents).unwrap();
-    eventually(&format!("{path} is written"), || {
-        cell.run(&["put", path, file.to_str().unwrap()]).code == 0
-    });
-}
-
 fn cat(cell: &Cell, path: &str) -> String {
     cell.run(&["cat", path]).ok()
 }
@@ -67,7 +59,7 @@ fn cat(cell: &Cell, path: &str) -> String {
 fn a_replica_that_lost_its_disk_is_taken_back_by_one_command_and_counts_again() {
     let _alone = alone();
     let mut cell = Cell::start(3);
-    put(&cell, "/ls/local/before", "kept");
+    cell.put("/ls/local/before", "kept");
     let (lost, other) = lose_a_disk(&mut cell);
     let id = cell.replica(lost).id;
     // It recognises itself, and says how to come back.
@@ -85,10 +77,10 @@ fn a_replica_that_lost_its_disk_is_taken_back_by_one_command_and_counts_again() 
     });
     change(&cell, "replace", id);
     assert_eq!(role_of(&cell, id), ["follower"]);
-    put(&cell, "/ls/local/between", "kept too");
+    cell.put("/ls/local/between", "kept too");
     // The majority rests on the new disk now.
     cell.replica(other).kill();
-    put(&cell, "/ls/local/after", "written");
+    cell.put("/ls/local/after", "written");
     // And the new disk keeps it: everybody starts again, as configured.
     for replica in cell.replicas() {
         if replica.runs() {
@@ -109,7 +101,7 @@ fn a_replica_that_lost_its_disk_is_taken_back_by_one_command_and_counts_again() 
 fn a_replica_that_may_rejoins_by_itself() {
     let _alone = alone();
     let mut cell = Cell::start(3);
-    put(&cell, "/ls/local/before", "kept");
+    cell.put("/ls/local/before", "kept");
     let (lost, other) = lose_a_disk(&mut cell);
     let id = cell.replica(lost).id;
     let config = cell.replica(lost).config();
@@ -125,7 +117,7 @@ fn a_replica_that_may_rejoins_by_itself() {
                 .all(|row| row["connected"] == true)
     });
     cell.replica(other).kill();
-    put(&cell, "/ls/local/after", "written");
+    cell.put("/ls/local/after", "written");
     assert_eq!(cat(&cell, "/ls/local/before"), "kept");
 }
 
@@ -133,7 +125,7 @@ fn a_replica_that_may_rejoins_by_itself() {
 fn a_cell_of_one_grows_to_three_survives_its_founder_and_shrinks() {
     let _alone = alone();
     let mut cell = Cell::start(1);
-    put(&cell, "/ls/local/kept", "since one");
+    cell.put("/ls/local/kept", "since one");
     for _ in 0..2 {
         let index = cell.grow();
         let id = cell.replica(index).id;
@@ -145,7 +137,7 @@ fn a_cell_of_one_grows_to_three_survives_its_founder_and_shrinks() {
     assert_eq!(roles, [["master"], ["follower"], ["follower"]]);
     // The founder's configuration names nobody else, and it finds them all the same.
     cell.replica(0).kill();
-    put(&cell, "/ls/local/more", "without the founder");
+    cell.put("/ls/local/more", "without the founder");
     cell.replica(0).start();
     eventually("the founder is back", || {
         members(&cell)
@@ -164,7 +156,7 @@ fn a_cell_of_one_grows_to_three_survives_its_founder_and_shrinks() {
     for id in (1..=3).filter(|id| *id != master) {
         cell.replica(id as usize - 1).kill();
     }
-    put(&cell, "/ls/local/alone", "one of one");
+    cell.put("/ls/local/alone", "one of one");
     assert_eq!(cat(&cell, "/ls/local/kept"), "since one");
     assert_eq!(cat(&cell, "/ls/local/more"), "without the founder");
 }

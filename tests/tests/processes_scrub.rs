@@ -13,22 +13,10 @@ use std::process::Command;
 /// A cell that reads its disks back all the time, and seals a chapter after a few writes.
 fn cell_that_scrubs() -> Cell {
     let mut cell = Cell::born(3);
-    for replica in cell.replicas() {
-        let mut config = std::fs::read_to_string(replica.config()).unwrap();
-        config.push_str("\n[chapter]\nbytes = 65536\n[scrub]\nevery = \"200ms\"\n");
-        std::fs::write(replica.config(), config).unwrap();
-    }
+    cell.configure("\n[chapter]\nbytes = 65536\n[scrub]\nevery = \"200ms\"\n");
     cell.start_all();
     cell.master();
     cell
-}
-
-fn put(cell: &Cell, path: &str) {
-    let file = cell.directory().join("contents");
-    std::fs::write(&file, vec![b'.'; 20_000]).unwrap();
-    eventually(&format!("{path} is written"), || {
-        cell.run(&["put", path, file.to_str().unwrap()]).code == 0
-    });
 }
 
 /// Returns what is in a directory, in order.
@@ -74,7 +62,7 @@ fn is_whole(cell: &mut Cell, index: usize) -> bool {
 fn a_checkpoint_that_lost_a_bit_is_written_again() {
     let mut cell = cell_that_scrubs();
     for number in 0..6 {
-        put(&cell, &format!("/ls/local/n{number}"));
+        cell.put(&format!("/ls/local/n{number}"), [b'.'; 20_000]);
     }
     for index in 0..3 {
         says(&mut cell, index, "disk read back", 2);
@@ -93,7 +81,7 @@ fn a_checkpoint_that_lost_a_bit_is_written_again() {
 fn a_log_that_lost_a_bit_is_needed_no_more() {
     let mut cell = cell_that_scrubs();
     for number in 0..6 {
-        put(&cell, &format!("/ls/local/n{number}"));
+        cell.put(&format!("/ls/local/n{number}"), [b'.'; 20_000]);
     }
     let follower = (cell.master() + 1) % 3;
     says(&mut cell, follower, WRITTEN, 1);
@@ -112,5 +100,5 @@ fn a_log_that_lost_a_bit_is_needed_no_more() {
     says(&mut cell, follower, "sealed early", 1);
     eventually("the damaged log is gone", || !ended.exists());
     assert!(is_whole(&mut cell, follower));
-    put(&cell, "/ls/local/after");
+    cell.put("/ls/local/after", [b'.'; 20_000]);
 }

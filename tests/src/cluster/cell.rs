@@ -99,6 +99,19 @@ impl Cell {
         }
     }
 
+    /// Adds sections to the configuration of every replica, for its next start.
+    ///
+    /// # Panics
+    /// If a configuration cannot be changed.
+    pub fn configure(&self, sections: &str) {
+        for replica in &self.replicas {
+            let file = replica.config();
+            let mut text = std::fs::read_to_string(&file).expect("the configuration can be read");
+            text.push_str(sections);
+            std::fs::write(file, text).expect("the configuration can be written");
+        }
+    }
+
     /// Configures one more replica, which the others do not know and which has no directory. Returns
     /// its index.
     ///
@@ -213,6 +226,20 @@ impl Cell {
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Finished {
         finish(&mut self.cotter(arguments))
+    }
+
+    /// Writes the contents of a node, and tries again until a master has taken them.
+    ///
+    /// # Panics
+    /// If none does.
+    #[track_caller]
+    pub fn put(&self, path: &str, contents: impl AsRef<[u8]>) {
+        let file = self.directory().join("contents");
+        std::fs::write(&file, contents).expect("the contents can be written");
+        let file = file.to_str().expect("a temporary path is text");
+        eventually(&format!("{path} is written"), || {
+            self.run(&["put", path, file]).code == 0
+        });
     }
 }
 
