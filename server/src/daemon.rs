@@ -11,7 +11,6 @@ use crate::link::{self, Identity, Links};
 use crate::listen;
 use crate::net::TcpListener;
 use crate::storage::{CellState, DataDirectory};
-use cotter_cell::{Genesis, Voter};
 use cotter_replica::{
     ChapterPolicy, DIGEST_INTERVAL, FEATURE_LEVEL_MAX, Input, Member, ReplicaConfig, Timing,
 };
@@ -122,7 +121,7 @@ impl RunningReplica {
                 digest_interval: DIGEST_INTERVAL,
                 rebuild,
                 state_from: None,
-                genesis: genesis(&identity),
+                genesis: identity.certificate.genesis(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 feature_level_max: FEATURE_LEVEL_MAX,
             },
@@ -383,19 +382,4 @@ fn all_members(configured: &[MemberAddress], identity: &crate::storage::Identity
     }
     members.sort_by_key(|member| member.id);
     members
-}
-
-/// Returns what the cell was born with.
-fn genesis(identity: &crate::storage::Identity) -> Genesis {
-    let certificate = &identity.certificate;
-    let voters = certificate.members.iter().map(|member| Voter {
-        id: member.id,
-        incarnation: member.incarnation,
-    });
-    Genesis {
-        cell_id: certificate.cell_id,
-        cell: certificate.cell_name.clone(),
-        token_floor: certificate.token_floor.0,
-        voters: voters.collect(),
-    }
 }

@@ -119,7 +119,7 @@ fn directory(data: &Path, id: ReplicaId) -> PathBuf {
 fn be_born(data: &Path, members: &[MemberAddress]) -> Result<(), Failure> {
     let desks = members
         .iter()
-        .map(|member| BirthDesk::open(&directory(data, member.id), CELL, member.id, members))
+        .map(|member| BirthDesk::open(&directory(data, member.id), CELL, member.id, members, None))
         .collect::<Result<Vec<_>, Failure>>()?;
     let desks: Vec<&BirthDesk> = desks.iter().collect();
     birth_of_all_here(CELL, members, &desks)

@@ -16,14 +16,14 @@ mod scrubber;
 use crate::api::Readiness;
 use crate::api::door::{Arrival, Door, Inbox};
 use crate::api::streams::StreamTable;
-use crate::birth::FIRST_CHAPTER;
 use crate::clock;
 use crate::failure::Failure;
 use crate::history::History;
 use crate::link::Peers;
 use crate::storage::checkpoint::CheckpointError;
 use crate::storage::{
-    ChapterLogs, DataDirectory, Difference, LogSettings, OpenError, OsFiles, REBUILDS_MAX,
+    ChapterLogs, DataDirectory, Difference, FIRST_CHAPTER, LogSettings, OpenError, OsFiles,
+    REBUILDS_MAX,
 };
 use crate::telemetry;
 use crate::worker::Worker;
@@ -198,17 +198,18 @@ impl Owner {
     /// Rebuilds the replica from its newest checkpoint and the logs since.
     fn rebuild(&self) -> Result<Course, Failure> {
         let id = self.config.id;
-        let found = keeper::find(self.directory.files(), id).map_err(|error| {
+        let found = keeper::find(self.directory.files(), id, self.config.rebuild);
+        let found = found.map_err(|error| {
             let message = format!("{}: {error}", self.path.display());
             match error {
                 CheckpointError::Damaged { .. } => Failure::damaged(message),
                 _ => Failure::unavailable(message),
             }
         })?;
+        let identity = self.directory.identity();
+        let rebuild = self.config.rebuild || base::must_be_fetched(identity, &found);
         // Whoever trusts nothing that is here applies nothing to it either.
-        if !self.config.rebuild
-            && let Some(why) = base::refusal(self.directory.identity(), &found)
-        {
+        if !rebuild && let Some(why) = base::refusal(identity, &found) {
             return Err(Failure::damaged(format!("{}: {why}", self.path.display())));
         }
         let logs = self.find_logs(&found)?;
@@ -220,6 +221,7 @@ impl Owner {
         } = found;
         let config = ReplicaConfig {
             state_from,
+            rebuild,
             ..self.config.clone()
         };
         let built = catch_unwind(AssertUnwindSafe(|| {

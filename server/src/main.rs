@@ -51,6 +51,18 @@ fn obey(command: Command) -> Result<(), Failure> {
             );
             Ok(())
         }
+        Command::Restore(arguments) => {
+            let timeout = span_of_time("--timeout", &arguments.timeout)?;
+            let config = Config::load(&arguments.settings)?;
+            let _telemetry = telemetry::start(config.log_format);
+            let ground = birth::Ground::read(&arguments.file, arguments.token_floor)?;
+            let cell = runtime()?.block_on(birth::restore(&config, timeout, ground))?;
+            println!(
+                "the cell {} is restored: id {cell}, replica {}; start it with cotterd run",
+                config.cell, config.replica
+            );
+            Ok(())
+        }
         Command::Join(arguments) => {
             let timeout = span_of_time("--timeout", &arguments.timeout)?;
             let config = Config::load(&arguments.settings)?;

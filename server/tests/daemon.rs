@@ -362,7 +362,7 @@ fn a_replica_of_a_restored_cell_does_not_run_without_what_the_cell_began_with() 
         state: CellState::Born,
     };
     let data = root.path().join("data-1");
-    let directory = DataDirectory::create_at(&data, identity).unwrap();
+    let directory = DataDirectory::create_at(&data, identity, None).unwrap();
     let log = directory.create_log(1, LogSettings::default()).unwrap();
     log.close().unwrap();
     let checkpoints = directory.checkpoints().unwrap();

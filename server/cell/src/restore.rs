@@ -60,11 +60,13 @@ pub enum RestoreError {
 
 impl Cell {
     /// Makes the cell that a restore begins with, of one that was read from a backup or from what a
-    /// survivor had. Depends on nothing else, so all members of the new cell make the same.
+    /// survivor had. Depends on nothing else, so all members of the new cell make the same; `wall_ms`,
+    /// the time at which its sessions are said to have ended, in milliseconds since 1970, is therefore
+    /// the one that the backup names.
     ///
     /// # Errors
     /// [`RestoreError`] if the new genesis does not stand above the backup.
-    pub fn restored(&self, genesis: &Genesis) -> Result<Self, RestoreError> {
+    pub fn restored(&self, genesis: &Genesis, wall_ms: u64) -> Result<Self, RestoreError> {
         let floor = genesis.token_floor;
         if genesis.cell_id == self.cell_id() {
             return Err(RestoreError::SameCell);
@@ -80,9 +82,15 @@ impl Cell {
         let mut cell = self.snapshot();
         cell.genesis = Arc::new(genesis.clone());
         cell.header = self.header_raised(genesis);
-        end_all(&mut cell, floor / 1_000);
+        end_all(&mut cell, wall_ms);
         cell.raise_generations();
         Ok(cell)
+    }
+
+    /// Returns the last fencing token that was given out, or what the first one is above.
+    #[must_use]
+    pub fn last_token(&self) -> FencingToken {
+        self.header.token
     }
 
     /// Returns the state without what proves who may speak for a session or a lock, as it goes into a

@@ -550,17 +550,17 @@ proptest! {
             token_floor: 1_000_000,
             ..genesis()
         };
-        let restored = pair.one.restored(&new).unwrap();
+        let restored = pair.one.restored(&new, 1_000).unwrap();
         restored.check().unwrap();
         let public = pair.one.without_secrets();
         public.check().unwrap();
         prop_assert_eq!(public.counts(), pair.one.counts());
-        public.restored(&new).unwrap().check().unwrap();
+        public.restored(&new, 1_000).unwrap().check().unwrap();
         let counts = restored.counts();
         prop_assert_eq!((counts.sessions, counts.locks_held, counts.waiters), (0, 0, 0));
         prop_assert_eq!((restored.applied(), restored.mastership().master), (0, None));
         prop_assert!(restored.revision() > pair.one.revision());
-        prop_assert_eq!(pair.two.restored(&new).unwrap().digest(), restored.digest());
+        prop_assert_eq!(pair.two.restored(&new, 1_000).unwrap().digest(), restored.digest());
         let rebuilt = Cell::rebuild(&new, restored.walk(1_000)).unwrap();
         prop_assert_eq!(rebuilt.digest(), restored.digest());
         let seen = restored.mastership().sequence;

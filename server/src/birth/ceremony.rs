@@ -1,13 +1,14 @@
 //! The course of a birth, over the network or among replicas of one process.
 
 use super::desk::{BirthDesk, commit_request, propose_request, random};
+use super::ground::Ground;
 use super::introduction::Introduced;
 use super::plan::{Plan, born_by, check_pair, plan};
 use crate::config::{Config, MemberAddress};
 use crate::failure::Failure;
 use crate::listen;
 use crate::net;
-use crate::storage::{Certificate, CertifiedMember};
+use crate::storage::{Certificate, CertifiedBase, CertifiedMember};
 use cotter_proto::peer::v1::peer_client::PeerClient;
 use cotter_proto::peer::v1::peer_server::{Peer, PeerServer};
 use cotter_proto::peer::v1::{
@@ -39,10 +40,30 @@ const WALL_US_MIN: u64 = 1_704_067_200_000_000;
 /// # Errors
 /// [`Failure`] when something cannot become right, or when not all members came in time.
 pub async fn init(config: &Config, timeout: Duration) -> Result<CellId, Failure> {
+    give_birth(config, timeout, None).await
+}
+
+/// Runs the part of this replica in the birth of a cell that is restored from `ground`.
+///
+/// # Errors
+/// [`Failure`] when something cannot become right, or when not all members came in time.
+pub async fn restore(
+    config: &Config,
+    timeout: Duration,
+    ground: Ground,
+) -> Result<CellId, Failure> {
+    give_birth(config, timeout, Some(ground)).await
+}
+
+async fn give_birth(
+    config: &Config,
+    timeout: Duration,
+    ground: Option<Ground>,
+) -> Result<CellId, Failure> {
     check_founders(&config.members)?;
     let alone = config.members.len() <= 1;
     let members = config.members_advertised(config.client_listen, config.peer_listen);
-    let desk = BirthDesk::open(&config.data, &config.cell, config.replica, &members)?;
+    let desk = BirthDesk::open(&config.data, &config.cell, config.replica, &members, ground)?;
     if alone {
         return birth_of_all_here(&config.cell, &members, &[&desk]);
     }
@@ -103,7 +124,8 @@ pub fn birth_of_all_here(
         let all: Vec<Introduced> = desks.iter().map(|desk| desk.introduction()).collect();
         match plan(cell, &all).map_err(Failure::config)? {
             Plan::Draw => {
-                let certificate = draw(cell, members, &all)?;
+                let ground = desks.first().and_then(|desk| desk.ground());
+                let certificate = draw(cell, members, &all, ground)?;
                 for desk in desks {
                     desk.propose(&certificate)?;
                 }
@@ -132,13 +154,16 @@ fn cell_id(all: &[Introduced]) -> Result<CellId, Failure> {
 }
 
 /// Draws a certificate for members that are all empty.
-fn draw(cell: &str, members: &[MemberAddress], all: &[Introduced]) -> Result<Certificate, Failure> {
-    let token_floor = crate::clock::wall_us();
-    if !(WALL_US_MIN..TOKEN_LIMIT).contains(&token_floor) {
-        return Err(Failure::config(
-            "the clock of this machine is not set: a cell's tokens begin at its time of birth",
-        ));
-    }
+fn draw(
+    cell: &str,
+    members: &[MemberAddress],
+    all: &[Introduced],
+    ground: Option<&Ground>,
+) -> Result<Certificate, Failure> {
+    let token_floor = match ground {
+        Some(ground) => ground.token_floor()?,
+        None => time_of_birth()?,
+    };
     let named = members.iter().map(|member| {
         let introduced = all.iter().find(|other| other.replica == member.id);
         introduced
@@ -150,13 +175,31 @@ fn draw(cell: &str, members: &[MemberAddress], all: &[Introduced]) -> Result<Cer
             })
             .ok_or_else(|| Failure::software(format!("replica {} was not asked", member.id)))
     });
-    Ok(Certificate {
+    let mut certificate = Certificate {
         cell_id: CellId(random("a cell id")?),
         cell_name: cell.to_owned(),
         token_floor: FencingToken(token_floor),
         members: named.collect::<Result<_, _>>()?,
         base: None,
-    })
+    };
+    if let Some(ground) = ground {
+        certificate.base = Some(CertifiedBase {
+            source: ground.source(),
+            state: ground.restored(&certificate)?.digest(),
+        });
+    }
+    Ok(certificate)
+}
+
+/// Returns the present time in microseconds since 1970, from which the tokens of a cell go on.
+pub(super) fn time_of_birth() -> Result<u64, Failure> {
+    let now = crate::clock::wall_us();
+    if !(WALL_US_MIN..TOKEN_LIMIT).contains(&now) {
+        return Err(Failure::config(
+            "the clock of this machine is not set: a cell's tokens begin at its time of birth",
+        ));
+    }
+    Ok(now)
 }
 
 /// One member's part.
@@ -221,7 +264,7 @@ impl Ceremony<'_> {
     async fn lead(&self, next: Plan, all: &[Introduced]) -> Result<(), String> {
         let plain = |failure: Failure| failure.to_string();
         let certificate = match next {
-            Plan::Draw => draw(self.cell, self.members, all).map_err(plain)?,
+            Plan::Draw => draw(self.cell, self.members, all, self.desk.ground()).map_err(plain)?,
             Plan::Propose(certificate) => certificate,
             Plan::Commit(certificate) => {
                 self.tell_others(&commit_request(&certificate)).await?;

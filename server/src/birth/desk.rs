@@ -3,13 +3,13 @@
 //! A replica that runs has a desk as well, so that a member whose birth was interrupted at the last
 //! step finds somebody to tell it that the cell was born.
 
-use super::FIRST_CHAPTER;
+use super::ground::Ground;
 use super::introduction::{Introduced, certificate_from_wire, certificate_to_wire, fingerprint};
 use crate::config::MemberAddress;
 use crate::failure::Failure;
 use crate::storage::{
-    CellState, Certificate, DataDirectory, DirectoryError, Identity, LogSettings, OpenError,
-    OsFiles,
+    CellState, Certificate, DataDirectory, DirectoryError, FIRST_CHAPTER, Identity, LogSettings,
+    OpenError, OsFiles,
 };
 use cotter_proto::peer::v1::birth_reply::{Born, Forming};
 use cotter_proto::peer::v1::{BirthReply, BirthRequest, birth_reply, birth_request};
@@ -41,21 +41,26 @@ pub struct BirthDesk {
     path: PathBuf,
     members: Vec<ReplicaId>,
     fingerprint: u64,
+    /// What the cell is restored from; nothing at a birth.
+    ground: Option<Ground>,
     work: Mutex<Deskwork>,
     /// Who asked, and whether it was born when it did.
     asked: Mutex<BTreeMap<ReplicaId, bool>>,
 }
 
 impl BirthDesk {
-    /// Opens the desk of a replica that is to be born in `path`.
+    /// Opens the desk of a replica that is to be born in `path`, in a cell that is restored from `ground`
+    /// if that is given.
     ///
     /// # Errors
-    /// [`Failure`] if the directory is in use, damaged, or belongs to another cell or replica.
+    /// [`Failure`] if the directory is in use, damaged, belongs to another cell or replica, or was born
+    /// from something else than `ground`.
     pub fn open(
         path: &Path,
         cell: &str,
         replica: ReplicaId,
         members: &[MemberAddress],
+        ground: Option<Ground>,
     ) -> Result<Self, Failure> {
         let work = match DataDirectory::open_at(path, Some(cell)) {
             Ok(directory) => Deskwork::Held(Box::new(directory)),
@@ -72,8 +77,22 @@ impl BirthDesk {
                     path.display()
                 )));
             }
+            let begun = directory.identity().certificate.base;
+            if let Some(ground) = &ground
+                && begun.map(|base| base.source) != Some(ground.source())
+            {
+                return Err(Failure::config(format!(
+                    "{} holds a replica of cell {} already, which was not restored from this file: a \
+                     cell is restored into empty data directories",
+                    path.display(),
+                    directory.identity().certificate.cell_id
+                )));
+            }
         }
-        Ok(Self::with(work, path, cell, replica, members))
+        Ok(Self {
+            ground,
+            ..Self::with(work, path, cell, replica, members)
+        })
     }
 
     /// Opens the desk of a replica that runs as `identity`.
@@ -101,6 +120,7 @@ impl BirthDesk {
             path: path.to_owned(),
             members: members.iter().map(|member| member.id).collect(),
             fingerprint: fingerprint(members),
+            ground: None,
             work: Mutex::new(work),
             asked: Mutex::new(BTreeMap::new()),
         }
@@ -156,6 +176,11 @@ impl BirthDesk {
         }
     }
 
+    /// Returns what the cell is restored from; nothing at a birth.
+    pub(super) fn ground(&self) -> Option<&Ground> {
+        self.ground.as_ref()
+    }
+
     /// Says who this replica is.
     pub(super) fn introduction(&self) -> Introduced {
         let work = self.lock_work();
@@ -174,6 +199,10 @@ impl BirthDesk {
             incarnation,
             held: identity.map(|identity| (identity.certificate.clone(), identity.state)),
             fingerprint: self.fingerprint,
+            source: match identity {
+                Some(identity) => identity.certificate.base.map(|base| base.source),
+                None => self.ground.as_ref().map(Ground::source),
+            },
         }
     }
 
@@ -195,13 +224,24 @@ impl BirthDesk {
             )));
         }
         let incarnation = self.check(certificate)?;
+        let base = match (&self.ground, certificate.base) {
+            (Some(ground), Some(base)) => Some(ground.begin(certificate, base)?),
+            (None, None) => None,
+            // Members that say so do not agree in the first place.
+            _ => {
+                return Err(Failure::config(format!(
+                    "replica {} and the certificate do not begin the cell with the same state",
+                    self.replica
+                )));
+            }
+        };
         let identity = Identity {
             certificate: certificate.clone(),
             replica: self.replica,
             incarnation,
             state: CellState::Forming,
         };
-        let directory = DataDirectory::create_at(&self.path, identity)
+        let directory = DataDirectory::create_at(&self.path, identity, base.as_ref())
             .map_err(|error| directory_failure(&error))?;
         *work = Deskwork::Held(Box::new(directory));
         Ok(())

@@ -16,6 +16,8 @@ pub(super) struct Introduced {
     pub(super) held: Option<(Certificate, CellState)>,
     /// Of the members that its configuration names.
     pub(super) fingerprint: u64,
+    /// Digest of the file that it restores the cell from, or was; nothing at a birth.
+    pub(super) source: Option<u128>,
 }
 
 impl Introduced {
@@ -37,6 +39,10 @@ impl Introduced {
             BirthState::Unspecified => return Err("it does not say how far it has come".into()),
         };
         let certificate = wire.certificate.map(certificate_from_wire).transpose()?;
+        let source = match wire.source.is_empty() {
+            true => None,
+            false => Some(digest(&wire.source)?),
+        };
         let held = match (certificate, state) {
             (None, None) => None,
             (Some(certificate), Some(state)) => Some((certificate, state)),
@@ -47,6 +53,7 @@ impl Introduced {
             incarnation: wire.incarnation,
             held,
             fingerprint: wire.members_fingerprint,
+            source,
         })
     }
 
@@ -63,6 +70,7 @@ impl Introduced {
             state: state.into(),
             certificate: self.certificate().map(certificate_to_wire),
             members_fingerprint: self.fingerprint,
+            source: self.source.map(wire_digest).unwrap_or_default().into(),
         }
     }
 }
@@ -96,11 +104,16 @@ pub(super) fn certificate_from_wire(wire: BirthCertificate) -> Result<Certificat
     })
 }
 
+fn digest(bytes: &[u8]) -> Result<u128, String> {
+    let whole = bytes.try_into().map(u128::from_be_bytes);
+    whole.map_err(|_| "it names no digest of what the cell is restored from".to_owned())
+}
+
+fn wire_digest(digest: u128) -> Vec<u8> {
+    digest.to_be_bytes().to_vec()
+}
+
 fn base_from_wire(wire: BirthBase) -> Result<CertifiedBase, String> {
-    let digest = |bytes: &[u8]| {
-        let whole = bytes.try_into().map(u128::from_be_bytes);
-        whole.map_err(|_| "its certificate names no digest of what it was restored from".to_owned())
-    };
     Ok(CertifiedBase {
         source: digest(&wire.source)?,
         state: digest(&wire.state)?,
@@ -121,8 +134,8 @@ pub(super) fn certificate_to_wire(certificate: &Certificate) -> BirthCertificate
         token_floor: certificate.token_floor.0,
         members: members.collect(),
         base: certificate.base.map(|base| BirthBase {
-            source: base.source.to_be_bytes().to_vec().into(),
-            state: base.state.to_be_bytes().to_vec().into(),
+            source: wire_digest(base.source).into(),
+            state: wire_digest(base.state).into(),
         }),
     }
 }

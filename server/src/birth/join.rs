@@ -74,7 +74,8 @@ pub async fn join(config: &Config, timeout: Duration) -> Result<CellId, Failure>
         incarnation: random("a disk id")?,
         state: CellState::Joined,
     };
-    DataDirectory::create_at(&config.data, identity).map_err(|error| directory_failure(&error))?;
+    DataDirectory::create_at(&config.data, identity, None)
+        .map_err(|error| directory_failure(&error))?;
     Ok(cell_id)
 }
 

@@ -9,22 +9,27 @@
 //! Once one is born, an empty directory is one that forgot, and it is never let in: it can only
 //! *join* (`cotterd join`), which gives it a disk id of its own and no vote.
 //!
+//! A *restored* cell (`cotterd restore`) is born in the same way, from a file that every member has: the
+//! certificate names the file and the state that all make of it, and each member has that state as
+//! the first chapter's checkpoint before it takes the certificate.
+//!
 //! What this module must never do: write a second certificate over a first, or make a directory born
 //! before every member is known to hold the certificate durably.
 
 mod ceremony;
 mod desk;
+mod ground;
+#[cfg(test)]
+mod ground_tests;
 mod introduction;
 mod join;
 mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use ceremony::{birth_of_all_here, init};
+pub use ceremony::{birth_of_all_here, init, restore};
 pub use desk::BirthDesk;
 pub(crate) use desk::{check_replica, directory_failure, log_failure, random};
+pub use ground::Ground;
 pub(crate) use join::is_empty;
 pub use join::join;
-
-/// The chapter with which the log of a cell begins.
-pub(crate) const FIRST_CHAPTER: u64 = 1;

@@ -81,6 +81,13 @@ fn agree(cell: &str, all: &[Introduced]) -> Result<(), String> {
                 first.replica, member.replica
             ));
         }
+        if member.source != first.source {
+            return Err(format!(
+                "{}, but {}: run the same command with the same file on all members",
+                beginning(first),
+                beginning(member)
+            ));
+        }
         if let Some(certificate) = member.certificate()
             && certificate.cell_name != cell
         {
@@ -91,6 +98,17 @@ fn agree(cell: &str, all: &[Introduced]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Says what a member's cell begins with.
+fn beginning(member: &Introduced) -> String {
+    match member.source {
+        Some(source) => format!(
+            "replica {} restores the cell from the file with digest {source:032x}",
+            member.replica
+        ),
+        None => format!("replica {} begins an empty cell", member.replica),
+    }
 }
 
 /// Tells why `member` and a certificate that another holds cannot belong to one cell, if so.

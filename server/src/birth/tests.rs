@@ -37,6 +37,7 @@ fn member(id: u64, held: Option<CellState>) -> Introduced {
         incarnation: DISKS[id as usize],
         held: held.map(|state| (certificate(7), state)),
         fingerprint: 1,
+        source: None,
     }
 }
 
@@ -104,6 +105,18 @@ fn members_that_do_not_agree_on_the_cell_are_refused() {
 }
 
 #[test]
+fn members_that_do_not_begin_with_the_same_file_are_refused() {
+    let mut all = [member(1, EMPTY), member(2, EMPTY), member(3, EMPTY)];
+    all[1].source = Some(0xabc);
+    let why = plan("one", &all).unwrap_err();
+    assert!(why.contains("replica 1 begins an empty cell"), "{why}");
+    assert!(why.contains("00000abc"), "{why}");
+    all[0].source = Some(0xabd);
+    let why = check_pair("one", &all[0], &all[1]).unwrap_err();
+    assert!(why.contains("00000abd"), "{why}");
+}
+
+#[test]
 fn a_directory_on_another_disk_than_certified_is_refused() {
     let mut all = [member(1, FORMING), member(2, FORMING), member(3, FORMING)];
     all[1].incarnation = 9;
@@ -123,6 +136,10 @@ fn introductions_survive_the_wire() {
         let introduced = member(2, state);
         assert_eq!(Introduced::from_wire(introduced.to_wire()), Ok(introduced));
     }
+    let mut restoring = member(2, EMPTY);
+    restoring.source = Some(1 << 100);
+    let back = Introduced::from_wire(restoring.to_wire());
+    assert_eq!(back, Ok(restoring));
     let mut torn = member(2, FORMING).to_wire();
     torn.certificate = None;
     assert!(Introduced::from_wire(torn).is_err());
@@ -204,7 +221,7 @@ async fn an_interrupted_birth_is_completed_over_the_network() {
     for (certified, member) in drawn.members.iter_mut().zip(&table) {
         certified.peer_address.clone_from(&member.peer);
     }
-    let desk = BirthDesk::open(&configs[0].data, "one", ReplicaId(1), &table).unwrap();
+    let desk = BirthDesk::open(&configs[0].data, "one", ReplicaId(1), &table, None).unwrap();
     desk.propose(&drawn).unwrap();
     drop(desk);
     let (first, second, third) = tokio::join!(
@@ -245,7 +262,7 @@ async fn a_member_that_lost_its_disk_is_not_born_again() {
     let table = members(&ports);
     let desks = configs
         .each_ref()
-        .map(|c| BirthDesk::open(&c.data, "one", c.replica, &table).unwrap());
+        .map(|c| BirthDesk::open(&c.data, "one", c.replica, &table, None).unwrap());
     birth_of_all_here("one", &table, &desks.each_ref()).unwrap();
     drop(desks);
     std::fs::remove_dir_all(&configs[2].data).unwrap();
@@ -272,14 +289,14 @@ fn a_directory_in_use_is_not_available() {
     let root = tempfile::tempdir().unwrap();
     let table = members(&[1]);
     let path = root.path().join("1");
-    let desk = BirthDesk::open(&path, "one", ReplicaId(1), &table).unwrap();
+    let desk = BirthDesk::open(&path, "one", ReplicaId(1), &table, None).unwrap();
     birth_of_all_here("one", &table, &[&desk]).unwrap();
-    let failure = BirthDesk::open(&path, "one", ReplicaId(1), &table).unwrap_err();
+    let failure = BirthDesk::open(&path, "one", ReplicaId(1), &table, None).unwrap_err();
     assert_eq!(failure.exit, Exit::Unavailable);
     drop(desk);
-    let failure = BirthDesk::open(&path, "two", ReplicaId(1), &table).unwrap_err();
+    let failure = BirthDesk::open(&path, "two", ReplicaId(1), &table, None).unwrap_err();
     assert_eq!(failure.exit, Exit::Config);
-    let failure = BirthDesk::open(&path, "one", ReplicaId(2), &table).unwrap_err();
+    let failure = BirthDesk::open(&path, "one", ReplicaId(2), &table, None).unwrap_err();
     assert_eq!(failure.exit, Exit::Config);
 }
 
@@ -287,7 +304,7 @@ fn a_directory_in_use_is_not_available() {
 fn a_commit_for_another_cell_changes_nothing() {
     let root = tempfile::tempdir().unwrap();
     let table = members(&[1, 2, 3]);
-    let desk = BirthDesk::open(&root.path().join("1"), "one", ReplicaId(1), &table).unwrap();
+    let desk = BirthDesk::open(&root.path().join("1"), "one", ReplicaId(1), &table, None).unwrap();
     assert!(desk.commit(7).is_err());
     desk.propose(&certificate(7)).unwrap();
     assert!(desk.commit(8).is_err());

@@ -26,6 +26,24 @@ them. Then run the replica with cotterd run: it fetches the state, follows, and 
 cotter cell add (a new id) or cotter cell replace (the id of a member whose disk is lost) gives it
 one. The data directory must be empty.";
 
+const RESTORE_HELP: &str = "\
+The file is a backup (cotter cell backup); every member needs a copy of it. The members found a new cell
+with an id of its own, and the tree of the backup: nodes, contents, ACLs. All sessions have ended, what
+they held is free, and ephemeral nodes are gone. What was acknowledged after the backup is lost.
+
+Tokens, revisions and instances go on above the present time in microseconds, so that they are above
+whatever the old cell gave out. A clock that is behind the backup is refused. Stop the old cell for
+good first: the new one grants no lock for about three minutes after its first master, the longest that
+somebody may still believe that he holds one.
+
+An interrupted restore is completed by running it again. Then run every member with cotterd run.
+
+Exit status:
+   0  the cell is restored
+  65  the backup is damaged
+  69  not all members came in time, or the disk refused
+  78  the data directory is not empty, the members do not agree, or the clock is behind";
+
 const INSPECT_HELP: &str = "\
 Everything is read to its end: identity, boot number, each segment of the log, each checkpoint. What
 is wrong is named by file and place. A directory that a daemon has in use is refused.
@@ -53,6 +71,9 @@ pub enum Command {
     Dev(DevArguments),
     /// Give birth to a cell: run it once on every member, while all data directories are empty
     Init(InitArguments),
+    /// Found a new cell from a backup: run it once on every member, while all data directories are empty
+    #[command(after_help = RESTORE_HELP)]
+    Restore(RestoreArguments),
     /// Make the data directory of a replica that joins a living cell: a new one, or one that lost its
     /// disk
     #[command(after_help = JOIN_HELP)]
@@ -114,6 +135,25 @@ pub struct DevArguments {
 /// Arguments of `cotterd init`.
 #[derive(Clone, Debug, Args)]
 pub struct InitArguments {
+    /// How long to wait for the other members, from 1ms to 168h; units are ms, s, m and h, and a number
+    /// alone is seconds
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub timeout: String,
+    /// What replaces values of the file.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Arguments of `cotterd restore`.
+#[derive(Clone, Debug, Args)]
+pub struct RestoreArguments {
+    /// The backup, the same on all members
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Number above which the new cell's fencing tokens begin, at least the backup's last and below
+    /// 2^52, in place of the present time in microseconds since 1970; give it to all members
+    #[arg(long, value_name = "TOKEN", value_parser = clap::value_parser!(u64).range(1..1 << 52))]
+    pub token_floor: Option<u64>,
     /// How long to wait for the other members, from 1ms to 168h; units are ms, s, m and h, and a number
     /// alone is seconds
     #[arg(long, value_name = "TIME", default_value = "60s")]

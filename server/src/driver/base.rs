@@ -6,9 +6,15 @@
 //! not start (I-STORE-9).
 
 use super::keeper::Found;
-use crate::birth::FIRST_CHAPTER;
-use crate::storage::Identity;
 use crate::storage::checkpoint::checkpoint_name;
+use crate::storage::{CellState, FIRST_CHAPTER, Identity};
+
+/// Tells whether a replica must fetch all of its state from the others: it joined a restored cell, whose
+/// certificate it has and whose first state it has not.
+pub(super) fn must_be_fetched(identity: &Identity, found: &Found) -> bool {
+    let joined = identity.state == CellState::Joined;
+    joined && identity.certificate.base.is_some() && found.start.is_none()
+}
 
 /// Says why a replica must not start from what was found, if so.
 pub(super) fn refusal(identity: &Identity, found: &Found) -> Option<String> {
@@ -46,7 +52,7 @@ pub(super) fn refusal(identity: &Identity, found: &Found) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, refusal};
+    use super::{Found, must_be_fetched, refusal};
     use crate::storage::{CellState, Certificate, CertifiedBase, Identity};
     use cotter_cell::{Cell, Genesis};
     use cotter_types::{CellId, FencingToken, ReplicaId};
@@ -91,6 +97,20 @@ mod tests {
         assert!(why.contains("checkpoint-00000001"), "{why}");
         let whole = refusal(&identity(Some(digest)), &found(Some(cell(7))));
         assert_eq!(whole, None);
+    }
+
+    #[test]
+    fn who_joined_a_restored_cell_fetches_what_it_began_with() {
+        let digest = cell(7).digest();
+        let joined = |base| Identity {
+            state: CellState::Joined,
+            ..identity(base)
+        };
+        assert!(must_be_fetched(&joined(Some(digest)), &found(None)));
+        assert!(!must_be_fetched(&joined(None), &found(None)));
+        assert!(!must_be_fetched(&identity(Some(digest)), &found(None)));
+        let whole = found(Some(cell(7)));
+        assert!(!must_be_fetched(&joined(Some(digest)), &whole));
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn replay(
     config: &ReplicaConfig,
     applying: &mut Option<(u64, u64)>,
 ) {
-    let start = keeper::find(directory.files(), config.id).map(|found| found.start);
+    let start = keeper::find(directory.files(), config.id, config.rebuild).map(|found| found.start);
     let mut cell = start
         .ok()
         .flatten()

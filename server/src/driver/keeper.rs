@@ -5,12 +5,11 @@
 //! this thread has reported as written and read back (I-CHAPTER-6).
 
 use crate::api::door::Door;
-use crate::birth::FIRST_CHAPTER;
 use crate::clock;
 use crate::storage::checkpoint::{
     self, CHECKPOINTS_NAME, CHUNK_BYTES, CheckpointError, CheckpointMeta,
 };
-use crate::storage::{Distrust, Files, OsFiles, discard_chapters};
+use crate::storage::{Distrust, FIRST_CHAPTER, Files, OsFiles, discard_chapters};
 use cotter_cell::Cell;
 use cotter_replica::Input;
 use cotter_types::ReplicaId;
@@ -60,8 +59,12 @@ pub(super) struct Found {
 }
 
 /// Looks for the newest checkpoint that is whole, and puts aside what is not: an older one and the
-/// logs since then lead to the same state.
-pub(super) fn find(files: &OsFiles, replica: ReplicaId) -> Result<Found, CheckpointError> {
+/// logs since then lead to the same state. With `rebuild` nothing that is here is going to be used.
+pub(super) fn find(
+    files: &OsFiles,
+    replica: ReplicaId,
+    rebuild: bool,
+) -> Result<Found, CheckpointError> {
     let checkpoints = files.directory(CHECKPOINTS_NAME);
     checkpoint::remove_unfinished(&checkpoints)?;
     let mut durable = checkpoint::list(&checkpoints)?.chapters;
@@ -90,7 +93,7 @@ pub(super) fn find(files: &OsFiles, replica: ReplicaId) -> Result<Found, Checkpo
                     %error,
                     "A CHECKPOINT IS DAMAGED; an older one and the logs since are used instead"
                 );
-                if chapter == FIRST_CHAPTER {
+                if chapter == FIRST_CHAPTER && !rebuild {
                     // A restored cell begins from it, and from nothing else.
                     return Err(error);
                 }

@@ -86,16 +86,11 @@ fn write(
 }
 
 fn of_file(path: &Path) -> Result<Report, Failure> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let (Some(name), true) = (name, path.is_file()) else {
+    let Some((files, name)) = ReadOnlyFiles::beside(path) else {
         return Err(Failure::config(format!(
             "{} is neither a data directory nor a backup",
             path.display()
         )));
     };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    Ok(Report::of_file(&ReadOnlyFiles::new(folder), name))
+    Ok(Report::of_file(&files, &name))
 }

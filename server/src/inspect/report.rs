@@ -1,9 +1,9 @@
 //! What was found, in the form in which programs read it.
 
-use crate::birth::FIRST_CHAPTER;
 use crate::storage::checkpoint::{self, CheckpointError, CheckpointMeta, Verified};
 use crate::storage::{
-    CellState, Difference, DirectoryError, Files, LogSurvey, OpenError, Survey, segment_file,
+    CellState, Difference, DirectoryError, FIRST_CHAPTER, Files, LogSurvey, OpenError, Survey,
+    segment_file,
 };
 use omnipaxos::ballot_leader_election::Ballot;
 use serde::Serialize;

@@ -67,7 +67,7 @@ fn entries() -> Vec<Entry> {
 fn made() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
-    let directory = DataDirectory::create_at(&path, identity()).unwrap();
+    let directory = DataDirectory::create_at(&path, identity(), None).unwrap();
     let settings = LogSettings {
         segment_bytes: SEGMENT_BYTES_MIN,
         ..LogSettings::default()
@@ -367,7 +367,7 @@ fn restored_cell_whose_base_is_gone_or_differs_is_damaged() {
         source: 0xabc,
         state: cell.digest(),
     });
-    let directory = DataDirectory::create_at(&path, own).unwrap();
+    let directory = DataDirectory::create_at(&path, own, None).unwrap();
     let log = directory.create_log(1, LogSettings::default()).unwrap();
     log.close().unwrap();
     let files = directory.checkpoints().unwrap();

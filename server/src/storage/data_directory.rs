@@ -9,7 +9,7 @@
 
 use super::Files;
 use super::chapter_logs::{ChapterLogs, chapter_name, chapter_number};
-use super::checkpoint::CHECKPOINTS_NAME;
+use super::checkpoint::{self, CHECKPOINTS_NAME, CHUNK_BYTES, CheckpointError, CheckpointMeta};
 use super::deaths::Deaths;
 use super::distrust::Distrust;
 use super::identity::{CellState, Identity};
@@ -17,10 +17,14 @@ use super::log::SegmentedLog;
 use super::log_settings::{LogIdentity, LogSettings, OpenError};
 use super::os_files::OsFiles;
 use super::sealed_file::{DIRECTORY_FORMAT_VERSION, SealedFault, read_sealed, write_sealed};
+use cotter_cell::Cell;
 use std::io;
 
 const IDENTITY_NAME: &str = "identity";
 const BOOT_NAME: &str = "boot";
+
+/// The chapter with which the log of a cell begins.
+pub(crate) const FIRST_CHAPTER: u64 = 1;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -132,12 +136,17 @@ pub struct DataDirectory<F: Files> {
 }
 
 impl DataDirectory<OsFiles> {
-    /// Makes the directory at `path`, with all that lead to it, into a replica's.
+    /// Makes the directory at `path`, with all that lead to it, into a replica's; see
+    /// [`DataDirectory::create`].
     ///
     /// # Errors
     /// [`DirectoryError`].
-    pub fn create_at(path: &std::path::Path, identity: Identity) -> Result<Self, DirectoryError> {
-        Self::create(OsFiles::create_all(path)?, identity)
+    pub fn create_at(
+        path: &std::path::Path,
+        identity: Identity,
+        base: Option<&(CheckpointMeta, Cell)>,
+    ) -> Result<Self, DirectoryError> {
+        Self::create(OsFiles::create_all(path)?, identity, base)
     }
 
     /// Opens the directory at `path`; see [`DataDirectory::open`].
@@ -153,12 +162,19 @@ impl DataDirectory<OsFiles> {
 }
 
 impl<F: Files> DataDirectory<F> {
-    /// Makes an existing directory into a replica's, durably. Its boot number is 1.
+    /// Makes an existing directory into a replica's, durably. Its boot number is 1. `base` is what a
+    /// restored cell begins with: it is there, and was read back, before anybody can take the directory
+    /// for a replica's.
     ///
     /// # Errors
     /// [`DirectoryError::AlreadyInitialised`] when it is one already; [`DirectoryError::Damaged`]
-    /// when chapters are there without an identity, or the identity contradicts itself.
-    pub fn create(files: F, identity: Identity) -> Result<Self, DirectoryError> {
+    /// when chapters or checkpoints are there without an identity, or the identity contradicts itself.
+    /// What an interrupted restore left is replaced by another one.
+    pub fn create(
+        files: F,
+        identity: Identity,
+        base: Option<&(CheckpointMeta, Cell)>,
+    ) -> Result<Self, DirectoryError> {
         let lock = lock(&files)?;
         if let Some(why) = identity.contradiction() {
             return Err(DirectoryError::damaged(&files, IDENTITY_NAME, &why));
@@ -168,6 +184,11 @@ impl<F: Files> DataDirectory<F> {
             return Err(DirectoryError::AlreadyInitialised(files.location()));
         }
         check_no_chapters(&files, &names)?;
+        check_no_checkpoints(&files, base.is_some())?;
+        if let Some((meta, cell)) = base {
+            let checkpoints = files.create_directory(CHECKPOINTS_NAME)?;
+            checkpoint::write(&checkpoints, meta, cell.walk(CHUNK_BYTES)).map_err(undone)?;
+        }
         // The identity comes last: with it the directory is a replica's, and whole.
         write_boot(&files, identity.incarnation, 1)?;
         write_identity(&files, &identity)?;
@@ -342,6 +363,25 @@ fn check_no_chapters<F: Files>(files: &F, names: &[String]) -> Result<(), Direct
         return Err(DirectoryError::damaged(files, IDENTITY_NAME, why));
     }
     Ok(())
+}
+
+/// Refuses checkpoints without an identity, but for the one that a restore writes first.
+fn check_no_checkpoints<F: Files>(files: &F, restores: bool) -> Result<(), DirectoryError> {
+    let found = checkpoint::list(&files.directory(CHECKPOINTS_NAME)).map_err(undone)?;
+    let mut chapters = found.chapters.iter();
+    if chapters.any(|chapter| !restores || *chapter != FIRST_CHAPTER) {
+        let why = "it is missing, though there are checkpoints; if they are what an interrupted restore \
+                   left, run cotterd restore again, or remove them";
+        return Err(DirectoryError::damaged(files, IDENTITY_NAME, why));
+    }
+    Ok(())
+}
+
+fn undone(error: CheckpointError) -> DirectoryError {
+    match error {
+        CheckpointError::Disk(error) => DirectoryError::Disk(error),
+        other => DirectoryError::Disk(io::Error::other(other.to_string())),
+    }
 }
 
 fn write_identity<F: Files>(files: &F, identity: &Identity) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! Who a replica is: the certificate of its cell and its own part in it.
 
+use cotter_cell::{Genesis, Voter};
 use cotter_types::{CellId, FencingToken, ReplicaId};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,23 @@ pub struct Certificate {
     pub members: Vec<CertifiedMember>,
     /// What the cell was restored from; nothing if it was born empty.
     pub base: Option<CertifiedBase>,
+}
+
+impl Certificate {
+    /// Returns what the cell is born with.
+    #[must_use]
+    pub fn genesis(&self) -> Genesis {
+        let voters = self.members.iter().map(|member| Voter {
+            id: member.id,
+            incarnation: member.incarnation,
+        });
+        Genesis {
+            cell_id: self.cell_id,
+            cell: self.cell_name.clone(),
+            token_floor: self.token_floor.0,
+            voters: voters.collect(),
+        }
+    }
 }
 
 /// How far the birth of the cell has come, as this replica knows it.

@@ -48,6 +48,7 @@ mod sim_files;
 mod survey;
 
 pub use chapter_logs::{ChapterLogs, Refusal, discard_chapters, list_chapters};
+pub(crate) use data_directory::FIRST_CHAPTER;
 pub use data_directory::{DataDirectory, DirectoryError};
 pub use deaths::Deaths;
 pub use distrust::{Difference, Distrust, REBUILDS_MAX};

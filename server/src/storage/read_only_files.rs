@@ -11,7 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A directory of the operating system that is not changed.
 #[derive(Clone, Debug)]
@@ -24,6 +24,21 @@ impl ReadOnlyFiles {
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
+    }
+
+    /// Names the directory of a file that exists, and returns it with the name of the file; nothing if it
+    /// is no file.
+    #[must_use]
+    pub fn beside(file: &Path) -> Option<(Self, String)> {
+        let name = file.file_name()?.to_str()?;
+        if !file.is_file() {
+            return None;
+        }
+        let folder = match file.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        Some((Self::new(folder), name.to_owned()))
     }
 }
 

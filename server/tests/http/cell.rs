@@ -47,7 +47,7 @@ impl Cell {
                 client: address.to_string(),
                 peer: peer.local_addr().unwrap().to_string(),
             }];
-            let desk = BirthDesk::open(&data, CELL, ReplicaId(1), &members).unwrap();
+            let desk = BirthDesk::open(&data, CELL, ReplicaId(1), &members, None).unwrap();
             birth_of_all_here(CELL, &members, &[&desk]).unwrap();
             drop(desk);
             let spec = ReplicaSpec {

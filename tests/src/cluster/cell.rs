@@ -50,14 +50,27 @@ impl Cell {
     /// # Panics
     /// If that does not succeed.
     #[must_use]
-    pub fn born_with(count: usize, mut prepare: impl FnMut(&mut Replica)) -> Self {
+    pub fn born_with(count: usize, prepare: impl FnMut(&mut Replica)) -> Self {
+        Self::founded(count, prepare, |replica| replica.start_verb("init"))
+    }
+
+    /// Restores a cell of `count` replicas from a backup; they do not run yet.
+    ///
+    /// # Panics
+    /// If that does not succeed.
+    #[must_use]
+    pub fn restored(count: usize, backup: &Path) -> Self {
+        Self::founded(count, |_| {}, |replica| replica.start_restore(backup))
+    }
+
+    fn founded(
+        count: usize,
+        mut prepare: impl FnMut(&mut Replica),
+        begin: impl Fn(&Replica) -> Process,
+    ) -> Self {
         for _ in 0..PORT_ATTEMPTS_MAX {
             let cell = Self::configured_with(count, &mut prepare);
-            let mut births: Vec<Process> = cell
-                .replicas
-                .iter()
-                .map(|replica| replica.start_verb("init"))
-                .collect();
+            let mut births: Vec<Process> = cell.replicas.iter().map(&begin).collect();
             let codes: Vec<Option<i32>> =
                 births.iter_mut().map(|birth| birth.wait().code()).collect();
             if codes.iter().all(|code| *code == Some(0)) {
@@ -66,7 +79,7 @@ impl Cell {
             let taken = births.iter().any(|birth| birth.log().contains("in use"));
             assert!(
                 taken && codes.contains(&Some(UNAVAILABLE)),
-                "cotterd init ended with {codes:?}"
+                "the birth ended with {codes:?}"
             );
         }
         panic!("no free ports in {PORT_ATTEMPTS_MAX} attempts");

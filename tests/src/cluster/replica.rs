@@ -84,6 +84,14 @@ impl Replica {
         Process::start(&name, &mut self.command(verb), &self.log_path())
     }
 
+    /// Starts `cotterd restore` with a backup, adding to the replica's log.
+    #[must_use]
+    pub fn start_restore(&self, backup: &Path) -> Process {
+        let name = format!("cotterd restore of replica {}", self.id);
+        let mut command = self.command("restore");
+        Process::start(&name, command.arg(backup), &self.log_path())
+    }
+
     /// Starts the replica.
     pub fn start(&mut self) {
         self.process = Some(self.start_verb("run"));

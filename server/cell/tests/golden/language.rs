@@ -153,12 +153,14 @@ impl Stage {
 
     /// Goes on with the cell that a restore makes of this one.
     fn restore(&mut self, words: &Words) -> Vec<String> {
-        let restored = self.cell.restored(&Genesis {
+        let floor = words.number("floor").unwrap();
+        let genesis = Genesis {
             cell_id: CellId(words.number("cell").unwrap()),
             cell: "main".to_owned(),
-            token_floor: words.number("floor").unwrap(),
+            token_floor: floor,
             voters: Vec::new(),
-        });
+        };
+        let restored = self.cell.restored(&genesis, floor / 1_000);
         match restored {
             Ok(cell) => {
                 self.cell = cell;

@@ -1,8 +1,10 @@
 use super::{SMALL, SimFiles};
+use crate::storage::checkpoint::{self, CheckpointMeta};
 use crate::storage::{
-    CellState, Certificate, CertifiedMember, DataDirectory, Difference, DirectoryError, Files,
-    Identity, OpenError, REBUILDS_MAX,
+    CellState, Certificate, CertifiedBase, CertifiedMember, DataDirectory, Difference,
+    DirectoryError, Files, Identity, OpenError, REBUILDS_MAX,
 };
+use cotter_cell::Cell;
 use cotter_replica::{ChapterLog, Payload};
 use cotter_types::{CellId, FencingToken, ReplicaId};
 use omnipaxos::storage::Storage;
@@ -30,7 +32,7 @@ fn identity() -> Identity {
 
 fn made() -> SimFiles {
     let files = SimFiles::new();
-    drop(DataDirectory::create(files.clone(), identity()).unwrap());
+    drop(DataDirectory::create(files.clone(), identity(), None).unwrap());
     files
 }
 
@@ -68,7 +70,7 @@ fn a_directory_that_is_absent_or_empty_is_not_initialised() {
 fn a_directory_serves_one_process_at_a_time() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("data");
-    let first = DataDirectory::create_at(&path, identity()).unwrap();
+    let first = DataDirectory::create_at(&path, identity(), None).unwrap();
     assert_eq!(first.boot(), 1);
     let error = DataDirectory::open_at(&path, None).unwrap_err();
     assert!(matches!(error, DirectoryError::Locked(_)), "{error}");
@@ -91,7 +93,7 @@ fn a_directory_serves_one_process_at_a_time() {
 #[test]
 fn a_replica_is_made_once_and_checked_against_its_cell() {
     let files = made();
-    let again = DataDirectory::create(files.clone(), identity());
+    let again = DataDirectory::create(files.clone(), identity(), None);
     assert!(matches!(again, Err(DirectoryError::AlreadyInitialised(_))));
     let error = DataDirectory::open(files, Some("east")).unwrap_err();
     assert!(
@@ -117,7 +119,7 @@ fn an_identity_that_contradicts_its_certificate_is_refused() {
         .members
         .push(twice.certificate.members[0].clone());
     for identity in [stranger, other_disk, twice] {
-        let error = DataDirectory::create(SimFiles::new(), identity).unwrap_err();
+        let error = DataDirectory::create(SimFiles::new(), identity, None).unwrap_err();
         assert!(matches!(error, DirectoryError::Damaged { .. }), "{error}");
     }
 }
@@ -148,7 +150,7 @@ fn a_power_cut_at_any_operation_leaves_a_replica_or_none() {
             let mut boots = 0;
             let mut born = false;
             files.cut_power_after(cut);
-            if let Ok(directory) = DataDirectory::create(files.clone(), identity()) {
+            if let Ok(directory) = DataDirectory::create(files.clone(), identity(), None) {
                 boots = directory.boot();
             }
             if let Ok(mut directory) = DataDirectory::open(files.clone(), None) {
@@ -166,13 +168,48 @@ fn a_power_cut_at_any_operation_leaves_a_replica_or_none() {
                 }
                 Err(DirectoryError::NotInitialised(_)) => {
                     assert_eq!(boots, 0, "{at}");
-                    DataDirectory::create(files, identity()).unwrap();
+                    DataDirectory::create(files, identity(), None).unwrap();
                 }
                 // The identity's name can survive and the boot's not only while neither was synced.
                 Err(error) => panic!("{at}: {error}"),
             }
         }
     }
+}
+
+#[test]
+fn a_power_cut_during_a_restore_leaves_a_replica_with_what_it_begins_with_or_none() {
+    let mut restored = identity();
+    let cell = Cell::born(&restored.certificate.genesis());
+    let state = cell.digest();
+    restored.certificate.base = Some(CertifiedBase { source: 1, state });
+    let base = (CheckpointMeta::of(&cell, 1, 0, Vec::new()), cell);
+    let mut whole = 0;
+    for cut in 0..60 {
+        for seed in 0..20 {
+            let at = format!("cut {cut}, seed {seed}");
+            let files = SimFiles::new();
+            files.cut_power_after(cut);
+            let made = DataDirectory::create(files.clone(), restored.clone(), Some(&base)).is_ok();
+            files.crash(seed);
+            match DataDirectory::open(files.clone(), None) {
+                Ok(directory) => {
+                    whole += 1;
+                    let checkpoints = directory.checkpoints().unwrap();
+                    let reader = checkpoint::open(&checkpoints, 1).unwrap();
+                    let (found, _) = checkpoint::load_cell(reader).unwrap();
+                    assert_eq!(found.digest(), state, "{at}");
+                }
+                Err(DirectoryError::NotInitialised(_)) => {
+                    assert!(!made, "{at}");
+                    let again = DataDirectory::create(files, restored.clone(), Some(&base));
+                    again.unwrap_or_else(|error| panic!("{at}: {error}"));
+                }
+                Err(error) => panic!("{at}: {error}"),
+            }
+        }
+    }
+    assert!(whole > 0, "no restore came to its end");
 }
 
 #[test]
@@ -211,7 +248,7 @@ fn files_that_are_missing_or_in_each_others_place_are_damage() {
     files.remove("identity").unwrap();
     let error = DataDirectory::open(files.clone(), None).unwrap_err();
     assert!(matches!(error, DirectoryError::Damaged { .. }), "{error}");
-    let error = DataDirectory::create(files, identity()).unwrap_err();
+    let error = DataDirectory::create(files, identity(), None).unwrap_err();
     assert!(matches!(error, DirectoryError::Damaged { .. }), "{error}");
 
     let files = made();

@@ -146,7 +146,7 @@ fn be_born(data: &Path, members: &[MemberAddress]) -> Result<(), Box<dyn Error>>
     let mut desks = Vec::new();
     for member in members {
         let path = directory(data, member.id);
-        desks.push(BirthDesk::open(&path, CELL, member.id, members).map_err(|e| e.message)?);
+        desks.push(BirthDesk::open(&path, CELL, member.id, members, None).map_err(|e| e.message)?);
     }
     let desks: Vec<&BirthDesk> = desks.iter().collect();
     birth_of_all_here(CELL, members, &desks).map_err(|failure| failure.message)?;
