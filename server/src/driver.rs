@@ -231,7 +231,9 @@ impl Owner {
             Ok(Ok(replica)) => replica,
             Ok(Err(fault)) => {
                 return Err(match refusal.take() {
-                    Some(error) => crate::birth::log_failure(&self.path, &error),
+                    Some((place, error)) => {
+                        crate::birth::log_failure(&self.path.join(place), &error)
+                    }
                     None => faulted(id, &fault),
                 });
             }

@@ -9,7 +9,7 @@ use crate::config::MemberAddress;
 use crate::failure::Failure;
 use crate::storage::{
     CellState, Certificate, DataDirectory, DirectoryError, FIRST_CHAPTER, Identity, LogSettings,
-    OpenError, OsFiles,
+    OpenError, OsFiles, place_of_fault,
 };
 use cotter_proto::peer::v1::birth_reply::{Born, Forming};
 use cotter_proto::peer::v1::{BirthReply, BirthRequest, birth_reply, birth_request};
@@ -273,7 +273,8 @@ impl BirthDesk {
             Err(OpenError::Missing(_)) => directory.create_log(FIRST_CHAPTER, settings),
             opened => opened,
         };
-        log.map_err(|error| log_failure(&self.path, &error))?
+        let place = |error: &OpenError| self.path.join(place_of_fault(FIRST_CHAPTER, error));
+        log.map_err(|error| log_failure(&place(&error), &error))?
             .close()
             .map_err(|fault| Failure::unavailable(fault.to_string()))?;
         directory
@@ -381,9 +382,10 @@ pub(crate) fn directory_failure(error: &DirectoryError) -> Failure {
 
 /// Turns a log that cannot be used into the end of the process.
 pub(crate) fn log_failure(path: &Path, error: &OpenError) -> Failure {
-    let message = format!("the log in {}: {error}", path.display());
+    let message = format!("the log {}: {error}", path.display());
     match error {
         OpenError::Disk(_) => Failure::unavailable(message),
+        OpenError::Corrupt { .. } => Failure::damaged(message),
         _ => Failure::config(message),
     }
 }

@@ -6,7 +6,9 @@ use super::plan::{Plan, born_by, check_pair, plan};
 use super::{birth_of_all_here, init};
 use crate::config::{Config, LogFormat, MemberAddress};
 use crate::failure::Exit;
-use crate::storage::{CellState, Certificate, CertifiedBase, CertifiedMember, DataDirectory};
+use crate::storage::{
+    CellState, Certificate, CertifiedBase, CertifiedMember, DataDirectory, OpenError,
+};
 use cotter_replica::{ChapterPolicy, Timing};
 use cotter_types::{CellId, FencingToken, ReplicaId};
 use std::net::SocketAddr;
@@ -331,4 +333,21 @@ fn a_certificate_of_a_restored_cell_keeps_its_base_on_the_wire() {
         base.source = base.source.slice(..15);
     }
     assert!(certificate_from_wire(cut).unwrap_err().contains("digest"));
+}
+
+#[test]
+fn damaged_log_ends_with_its_own_status_and_names_chapter_and_file() {
+    let error = OpenError::Corrupt {
+        segment: 2,
+        offset: 512,
+        why: "its checksum is wrong".to_owned(),
+    };
+    let place = Path::new("/data").join(crate::storage::place_of_fault(3, &error));
+    let failure = super::log_failure(&place, &error);
+    assert_eq!(failure.exit, Exit::Damaged);
+    let message = failure.to_string();
+    assert!(
+        message.contains("/data/chapter-00000003/segment-00000002:"),
+        "{message}"
+    );
 }

@@ -25,17 +25,18 @@ pub struct ChapterLogs<F: Files> {
     incarnation: u64,
     settings: LogSettings,
     known: Vec<u64>,
-    refusal: Rc<RefCell<Option<OpenError>>>,
+    refusal: Rc<RefCell<Option<(String, OpenError)>>>,
 }
 
 /// Why the last log that was refused was refused; shared with whoever asked first.
 #[derive(Clone, Debug)]
-pub struct Refusal(Rc<RefCell<Option<OpenError>>>);
+pub struct Refusal(Rc<RefCell<Option<(String, OpenError)>>>);
 
 impl Refusal {
-    /// Takes it; what is to be told to the operator is more than the replica needs to know.
+    /// Takes it, with where in the data directory it lies; what is to be told to the operator is more
+    /// than the replica needs to know.
     #[must_use]
-    pub fn take(&self) -> Option<OpenError> {
+    pub fn take(&self) -> Option<(String, OpenError)> {
         self.0.take()
     }
 }
@@ -76,9 +77,10 @@ impl<F: Files> ChapterLogs<F> {
         }
     }
 
-    fn refused(&self, error: OpenError) -> LogFault {
+    fn refused(&self, chapter: u64, error: OpenError) -> LogFault {
         let fault = LogFault(error.to_string());
-        self.refusal.replace(Some(error));
+        let place = place_of_fault(chapter, &error);
+        self.refusal.replace(Some((place, error)));
         fault
     }
 }
@@ -97,7 +99,7 @@ impl<F: Files> ReplicaLog for ChapterLogs<F> {
             .create_directory(&chapter_name(chapter))
             .map_err(OpenError::from)
             .and_then(|files| SegmentedLog::create(files, identity, self.settings))
-            .map_err(|error| self.refused(error))?;
+            .map_err(|error| self.refused(chapter, error))?;
         self.known.push(chapter);
         self.known.sort_unstable();
         Ok(log)
@@ -106,7 +108,7 @@ impl<F: Files> ReplicaLog for ChapterLogs<F> {
     fn open(&mut self, chapter: u64) -> Result<SegmentedLog<F>, LogFault> {
         let files = self.files.directory(&chapter_name(chapter));
         let log = SegmentedLog::open(files, self.identity(chapter), self.settings)
-            .map_err(|error| self.refused(error))?;
+            .map_err(|error| self.refused(chapter, error))?;
         let report = log.report();
         if let Some(torn) = report.torn {
             tracing::warn!(
@@ -169,6 +171,16 @@ pub fn discard_chapters<F: Files>(files: &F, below: u64) -> io::Result<()> {
         files.remove_directory(&name)?;
     }
     files.sync_directory()
+}
+
+/// Returns what in the data directory a log could not be used for: the file if one is damaged,
+/// else the directory of the chapter.
+pub(crate) fn place_of_fault(chapter: u64, error: &OpenError) -> String {
+    let name = chapter_name(chapter);
+    match error {
+        OpenError::Corrupt { segment, .. } => format!("{name}/{}", segment_name(*segment)),
+        _ => name,
+    }
 }
 
 /// Returns the name of a chapter's directory.

@@ -47,6 +47,7 @@ mod sim_disk;
 mod sim_files;
 mod survey;
 
+pub(crate) use chapter_logs::place_of_fault;
 pub use chapter_logs::{ChapterLogs, Refusal, discard_chapters, list_chapters};
 pub(crate) use data_directory::FIRST_CHAPTER;
 pub use data_directory::{DataDirectory, DirectoryError};
