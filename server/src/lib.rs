@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod link;
 pub mod listen;
 pub mod net;
+pub mod salvage;
 pub mod storage;
 pub mod telemetry;
 mod worker;

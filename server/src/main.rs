@@ -5,7 +5,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use cotter_server::config::{Command, CommandLine, Config, LogFormat, span_of_time};
 use cotter_server::failure::{Exit, Failure};
-use cotter_server::{birth, daemon, dev, inspect, telemetry};
+use cotter_server::{birth, daemon, dev, inspect, salvage, telemetry};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -84,6 +84,7 @@ fn obey(command: Command) -> Result<(), Failure> {
             }
             runtime()?.block_on(daemon::run(config))
         }
+        Command::Salvage(arguments) => salvage::salvage(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Man(arguments) => {
             let definition = CommandLine::command();

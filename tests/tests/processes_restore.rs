@@ -103,6 +103,46 @@ fn a_backup_that_cannot_be_restored_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_cell_goes_on_from_its_only_survivor() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("salvaged");
+    let mut lost = Cell::start(3);
+    lost.put("/ls/local/kept", "what was written");
+    let survivor = (lost.master() + 1) % 3;
+    let salvage = |lost: &mut Cell| {
+        let mut command = std::process::Command::new(cotter_tests::cluster::cotterd());
+        let data = lost.replica(survivor).data();
+        finish(command.arg("salvage").arg(data).arg(&file))
+    };
+    let used = salvage(&mut lost);
+    assert_eq!(used.code, UNAVAILABLE, "{used:?}");
+    // Acknowledged by a majority that the survivor is in, and then no word more.
+    lost.replica((survivor + 1) % 3).kill();
+    lost.master();
+    lost.put("/ls/local/last", "acknowledged");
+    for replica in lost.replicas() {
+        if replica.runs() {
+            replica.kill();
+        }
+    }
+    let said = salvage(&mut lost).ok();
+    assert!(said.contains("not known to be decided"), "{said}");
+    let again = salvage(&mut lost);
+    assert_eq!(again.code, CONFIG, "{again:?}");
+
+    let mut cell = Cell::restored(3, &file);
+    cell.start_all();
+    cell.master();
+    for (path, contents) in [("kept", "what was written"), ("last", "acknowledged")] {
+        let path = format!("/ls/local/{path}");
+        eventually("what was acknowledged is read", || {
+            cell.run(&["cat", &path]).output == contents
+        });
+    }
+}
+
+#[test]
 fn members_that_do_not_agree_on_the_file_restore_nothing() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();

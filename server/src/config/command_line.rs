@@ -13,7 +13,7 @@ Exit status:
   65  what is on the disk is damaged (cotterd inspect)
   69  something that must be there is not, or not yet: a port is taken, a member does not answer
   70  the replica found itself broken and stopped
-  74  a file could not be written (cotterd man)
+  74  a file could not be written (cotterd man, salvage)
   78  the configuration or the data directory does not allow what was asked
 
 Environment:
@@ -43,6 +43,21 @@ Exit status:
   65  the backup is damaged
   69  not all members came in time, or the disk refused
   78  the data directory is not empty, the members do not agree, or the clock is behind";
+
+const SALVAGE_HELP: &str = "\
+For the case that a majority of the members is gone for good and one that is left knows more than the
+last backup. Stop it first; its directory is not changed. The backup holds its newest checkpoint and all
+that its logs hold since then, entries that it accepted and does not know to be decided too. What the
+lost members decided without it is not there. Go on with cotterd restore, on empty directories.
+
+Among several survivors take the one that names the highest chapter and log entry.
+
+Exit status:
+   0  the backup is written and was read back
+  65  something is damaged; if the backup was written all the same, what was left out is said
+  69  the directory is in use, or the disk refused
+  74  the backup could not be written
+  78  there is no replica there, or the file is there already";
 
 const INSPECT_HELP: &str = "\
 Everything is read to its end: identity, boot number, each segment of the log, each checkpoint. What
@@ -74,6 +89,9 @@ pub enum Command {
     /// Found a new cell from a backup: run it once on every member, while all data directories are empty
     #[command(after_help = RESTORE_HELP)]
     Restore(RestoreArguments),
+    /// Make a backup of what the data directory of a survivor knows, when the majority is lost
+    #[command(after_help = SALVAGE_HELP)]
+    Salvage(SalvageArguments),
     /// Make the data directory of a replica that joins a living cell: a new one, or one that lost its
     /// disk
     #[command(after_help = JOIN_HELP)]
@@ -161,6 +179,17 @@ pub struct RestoreArguments {
     /// What replaces values of the file.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+/// Arguments of `cotterd salvage`.
+#[derive(Clone, Debug, Args)]
+pub struct SalvageArguments {
+    /// The data directory of the survivor
+    #[arg(value_name = "DIR")]
+    pub data: PathBuf,
+    /// The backup to write; a file that is there is never replaced
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// Arguments of `cotterd join`.

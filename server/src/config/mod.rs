@@ -14,7 +14,7 @@ mod tests;
 pub use chapter::chapter_policy;
 pub use command_line::{
     Command, CommandLine, DevArguments, InitArguments, InspectArguments, InspectOutput,
-    JoinArguments, ManArguments, RunArguments, Settings,
+    JoinArguments, ManArguments, RunArguments, SalvageArguments, Settings,
 };
 pub use history::history_settings;
 
