@@ -8,10 +8,9 @@
 //! It never writes, and never looks at the segment that is being written. What goes while it reads is
 //! gone and no damage.
 
-use super::chapter_logs::{chapter_name, list_chapters};
+use super::chapter_logs::{chapter_name, list_chapters, place_of_fault};
 use super::checkpoint::{self, CHECKPOINTS_NAME, CheckpointError};
 use super::log_settings::{LogIdentity, OpenError};
-use super::segment::segment_name;
 use super::{Files, recovery};
 use cotter_replica::Damaged;
 use cotter_types::CellId;
@@ -81,10 +80,7 @@ pub fn scrub<F: Files>(
             return Ok(None);
         }
         if list_chapters(files)?.contains(chapter) {
-            let file = match &error {
-                OpenError::Corrupt { segment, .. } => format!("{name}/{}", segment_name(*segment)),
-                _ => name,
-            };
+            let file = place_of_fault(*chapter, &error);
             found.push(Damage {
                 chapter: *chapter,
                 damaged: Damaged::Log,

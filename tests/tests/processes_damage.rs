@@ -1,0 +1,75 @@
+//! The log of a real replica with a flipped bit: the start refuses it and names file and byte. A log
+//! never becomes shorter in silence, and what was acknowledged is there when the bit is right again.
+//!
+//! `COTTER_FLIPPED_BITS` says how many bits are flipped, one after the other; 20 if it is not set.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
+
+use cotter_tests::cluster::{Cell, eventually, fault_count, finish};
+use nix::sys::signal::Signal;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const FLIPS: &str = "COTTER_FLIPPED_BITS";
+const FLIPS_DEFAULT: usize = 20;
+const NODES: usize = 30;
+/// Bytes of a mark, and more.
+const MARK_BYTES_MAX: usize = 64;
+/// Exit status of a replica whose disk is damaged.
+const DAMAGED: i32 = 65;
+
+fn flip(file: &Path, bit: usize) {
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)
+        .unwrap();
+    let (mut byte, at) = ([0], (bit / 8) as u64);
+    file.read_exact_at(&mut byte, at).unwrap();
+    byte[0] ^= 1 << (bit % 8);
+    file.write_all_at(&byte, at).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_is_refused_by_its_place_and_never_shortens_a_log() {
+    let mut cell = Cell::start(3);
+    for node in 0..NODES {
+        cell.put(&format!("/ls/local/n{node}"), format!("contents {node}"));
+    }
+    let master = cell.master();
+    let (victim, other) = ((master + 1) % 3, (master + 2) % 3);
+    let replica = cell.replica(victim);
+    replica.process().signal(Signal::SIGTERM);
+    assert_eq!(replica.process().wait().code(), Some(0));
+    let file = replica.data().join("chapter-00000001/segment-00000001");
+    let bytes = std::fs::read(&file).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let flips = fault_count(FLIPS, FLIPS_DEFAULT);
+    for number in 0..flips {
+        // From the header to the last record before the mark that proves it was synced; a mark that is
+        // damaged is an unfinished end, and says nothing.
+        let byte = (used - 1 - MARK_BYTES_MAX) * number / (flips - 1).max(1);
+        let bit = byte * 8 + number * 3 % 8;
+        flip(&file, bit);
+        let refused = finish(&mut cell.replica(victim).command("run"));
+        assert_eq!(refused.code, DAMAGED, "byte {byte} of {used}: {refused:?}");
+        let last = refused.errors.lines().last().unwrap_or_default();
+        let named = last.contains("chapter-00000001/segment-00000001");
+        assert!(named && last.contains("byte"), "byte {byte}: {last}");
+        flip(&file, bit);
+    }
+    // The others have not missed it, and it is as good as before: a majority rests on it.
+    cell.put("/ls/local/meanwhile", "with the others");
+    cell.replica(victim).start();
+    cell.replica(other).kill();
+    cell.put("/ls/local/after", "with the one that was damaged");
+    for node in 0..NODES {
+        let path = format!("/ls/local/n{node}");
+        eventually("everything is there", || {
+            cell.run(&["cat", &path]).output == format!("contents {node}")
+        });
+    }
+}
