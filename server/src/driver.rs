@@ -276,7 +276,10 @@ impl Owner {
         match turned {
             Ok(Ok(())) => Ok(()),
             Ok(Err(fault)) => Err(self.stopped(&fault)),
-            Err(_) => death::while_running(&self.directory, &course.replica, course.ending),
+            Err(_) => {
+                let fault = death::while_running(&self.directory, &course.replica, course.ending);
+                Err(self.stopped(&Fault::Log(fault)))
+            }
         }
     }
 

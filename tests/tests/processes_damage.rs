@@ -1,5 +1,9 @@
-//! The log of a real replica with a flipped bit: the start refuses it and names file and byte. A log
-//! never becomes shorter in silence, and what was acknowledged is there when the bit is right again.
+//! Disks of real replicas that are damaged, and one that is full.
+//!
+//! A bit of a log is flipped: the start refuses it and names file and byte. A log never becomes shorter in
+//! silence, and what was acknowledged is there when the bit is right again.
+//! A follower whose disk is full ends, as often as it is started, and is no worse for it: it goes on when
+//! there is room.
 //!
 //! `COTTER_FLIPPED_BITS` says how many bits are flipped, one after the other; 20 if it is not set.
 
@@ -8,7 +12,7 @@
     reason = "a helper of a test fails the test by panicking"
 )]
 
-use cotter_tests::cluster::{Cell, eventually, fault_count, finish};
+use cotter_tests::cluster::{Cell, SmallDisk, eventually, fault_count, finish, root_with};
 use nix::sys::signal::Signal;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -18,6 +22,8 @@ const FLIPS_DEFAULT: usize = 20;
 const NODES: usize = 30;
 /// Bytes of a mark, and more.
 const MARK_BYTES_MAX: usize = 64;
+/// Exit status of a replica whose disk failed, or is full.
+const BROKEN: i32 = 70;
 /// Exit status of a replica whose disk is damaged.
 const DAMAGED: i32 = 65;
 
@@ -71,5 +77,58 @@ fn a_flipped_bit_is_refused_by_its_place_and_never_shortens_a_log() {
         eventually("everything is there", || {
             cell.run(&["cat", &path]).output == format!("contents {node}")
         });
+    }
+}
+
+/// Of 16 MiB each; a log begins with two of them.
+const SEGMENT_MIB: usize = 16;
+
+#[test]
+fn a_replica_whose_disk_was_full_goes_on_when_there_is_room() {
+    if !root_with(&SmallDisk::NEEDS) {
+        return;
+    }
+    let disk = SmallDisk::new(80);
+    let mut cell = Cell::born_with(3, |replica| {
+        if replica.id == 3 {
+            replica.keep_data_on(&disk.path());
+        }
+    });
+    // The others find a master among themselves.
+    let full = 2;
+    cell.replica(0).start();
+    cell.replica(1).start();
+    cell.master();
+    cell.replica(full).start();
+    disk.take_room(80 - 2 * SEGMENT_MIB - 4);
+    let large = vec![b'x'; 250 * 1_024];
+    let mut written = 0;
+    for death in 1..=3 {
+        let begun = written;
+        while cell.replica(full).runs() {
+            cell.put(&format!("/ls/local/n{written}"), &large);
+            written += 1;
+            let bound = begun + 4 * SEGMENT_MIB * 4;
+            assert!(written < bound, "a full disk was not noticed");
+        }
+        let ended = cell.replica(full).process().wait();
+        assert_eq!(ended.code(), Some(BROKEN), "death {death}: {ended:?}");
+        cell.replica(full).start();
+    }
+    disk.give_room();
+    // It may have ended once more before there was room.
+    eventually("it goes on", || {
+        if !cell.replica(full).runs() {
+            cell.replica(full).start();
+        }
+        let members = cell.run(&["-o", "json", "cell", "members"]);
+        members.code == 0
+    });
+    let other = (cell.master() + 1) % 2;
+    cell.replica(other).kill();
+    cell.put("/ls/local/last", "with the one whose disk was full");
+    for node in 0..written {
+        let stat = cell.run(&["stat", &format!("/ls/local/n{node}")]);
+        assert_eq!(stat.code, 0, "{stat:?}");
     }
 }

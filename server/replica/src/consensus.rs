@@ -291,6 +291,10 @@ impl<L: ChapterLog> Consensus<L> {
         self.log.as_ref().is_some_and(SharedLog::needs_sync)
     }
 
+    pub(crate) fn fault(&self) -> Option<LogFault> {
+        self.log.as_ref().and_then(SharedLog::fault)
+    }
+
     pub(crate) fn room(&self) -> LogRoom {
         self.log.as_ref().map_or(LogRoom::Scarce, SharedLog::room)
     }

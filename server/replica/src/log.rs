@@ -114,4 +114,8 @@ pub trait ChapterLog: Storage<Payload> {
 
     /// Tells how much room there is.
     fn room(&self) -> LogRoom;
+
+    /// Returns why the log failed, once it has: for whoever looks after a panic, since OmniPaxos has no
+    /// other answer to a write that fails.
+    fn fault(&self) -> Option<LogFault>;
 }

@@ -13,7 +13,7 @@ use crate::chapter::{ChapterPolicy, Chapters, Recovered, recover};
 use crate::consensus::Consensus;
 use crate::digests::Digests;
 use crate::io::{ChapterKey, Fault, Happening, Input, Output, PeerMessage, StreamId};
-use crate::log::{Payload, ReplicaLog};
+use crate::log::{LogFault, Payload, ReplicaLog};
 use crate::master::Master;
 use crate::membership::Membership;
 use crate::past::PastQueue;
@@ -172,6 +172,12 @@ impl<L: ReplicaLog> Replica<L> {
         }
         replica.tell_membership();
         Ok(replica)
+    }
+
+    /// Returns why the log failed, once it has. Nothing may be asked of the replica after that.
+    #[must_use]
+    pub fn log_fault(&self) -> Option<LogFault> {
+        self.consensus.fault()
     }
 
     /// Takes one input. Nothing that follows from it leaves before the end of the turn.

@@ -35,6 +35,10 @@ impl<L: ChapterLog> SharedLog<L> {
         self.0.borrow().room()
     }
 
+    pub(crate) fn fault(&self) -> Option<LogFault> {
+        self.0.borrow().fault()
+    }
+
     /// Returns the number of entries.
     pub(crate) fn len(&self) -> usize {
         self.0

@@ -3,23 +3,28 @@
 //!
 //! An entry that kills at one start kills at the next one too. The second death at one index makes
 //! the data directory refuse to open, naming the index, instead of replaying the entry for ever
-//! (DESIGN 3.9). Only a death while an entry was applied is recorded.
+//! (DESIGN 3.9). Only a death while an entry was applied is recorded, and none of which the disk is the
+//! cause: OmniPaxos panics when a write fails, on a full disk too, and the next start may find room.
 
 use super::keeper;
 use crate::storage::{ChapterLogs, DataDirectory, LogSettings, OsFiles};
 use cotter_cell::{Cell, Entry};
-use cotter_replica::{Replica, ReplicaConfig, ReplicaLog};
+use cotter_replica::{LogFault, Replica, ReplicaConfig, ReplicaLog};
 use cotter_types::Moment;
 use omnipaxos::storage::Storage;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Ends the process after a panic of a running replica; `ending` tells whether a turn was being
-/// ended, which is when entries are applied.
+/// Ends the process after a panic of a running replica, unless its log had failed: then that is why.
+/// `ending` tells whether a turn was being ended, which is when entries are applied.
 pub(super) fn while_running(
     directory: &DataDirectory<OsFiles>,
     replica: &Replica<ChapterLogs<OsFiles>>,
     ending: bool,
-) -> ! {
+) -> LogFault {
+    let failed = catch_unwind(AssertUnwindSafe(|| replica.log_fault()));
+    if let Ok(Some(fault)) = failed {
+        return fault;
+    }
     // The state may be torn, and even asking may panic.
     let applying = catch_unwind(AssertUnwindSafe(|| {
         let status = replica.status(Moment::NEVER);

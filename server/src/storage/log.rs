@@ -387,6 +387,10 @@ impl<F: Files> ChapterLog for SegmentedLog<F> {
             LogRoom::Scarce
         }
     }
+
+    fn fault(&self) -> Option<LogFault> {
+        self.fault.clone()
+    }
 }
 
 /// A piece of a segment, read at once because neighbours are mostly read together.

@@ -262,6 +262,10 @@ impl ChapterLog for SharedLog {
         }
     }
 
+    fn fault(&self) -> Option<LogFault> {
+        None
+    }
+
     fn room(&self) -> LogRoom {
         self.log.borrow().room()
     }

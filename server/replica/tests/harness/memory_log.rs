@@ -105,6 +105,10 @@ impl ChapterLog for MemoryLog {
         disk.dirty = false;
         Ok(())
     }
+    fn fault(&self) -> Option<LogFault> {
+        None
+    }
+
     fn room(&self) -> LogRoom {
         if self.0.borrow().scarce {
             LogRoom::Scarce
