@@ -1,12 +1,13 @@
 //! The thread that keeps the history.
 //!
-//! It does one thing after the other: what happened is written in the order in which it came, and who
-//! asks is answered in between, so that an answer knows everything that was told before the question.
+//! It does one thing after the other: what happened is gathered into parts, which are written in the order
+//! in which it came, and who asks is answered in between, once what was gathered is written, so that an
+//! answer knows everything that was told before the question.
 //! It yields to every other thread of the machine. Whatever goes wrong, a panic of sled included, turns
 //! the history off and ends the thread, and nothing else.
 
-use super::shelf::Shelf;
-use super::{Errand, HistorySettings, HistoryTrouble, Shared, weight_of};
+use super::shelf::{PART_EVENTS_MAX, Shelf};
+use super::{Errand, HistorySettings, HistoryTrouble, Question, Shared, weight_of};
 use crate::clock;
 use cotter_replica::Past;
 use cotter_types::CellId;
@@ -20,6 +21,9 @@ use std::{fs, io};
 
 /// Between two flushes. What is lost by a crash in between is told again from the log.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// Pause between two looks at what happened, so that a busy replica does not wake the thread each turn.
+/// Who asks waits for it at most once.
+const REST: Duration = Duration::from_millis(20);
 /// How far the thread stands back behind others, as `nice` counts.
 const NICENESS: i32 = 19;
 /// Most old events that are removed at each flush for their age alone.
@@ -94,40 +98,85 @@ impl Clerk {
 
     fn keep_all(&self, open: &mut Shelf, errands: &Receiver<Errand>) -> io::Result<()> {
         let mut flush_at = Instant::now() + FLUSH_EVERY;
+        let mut gathered = None;
         while !self.shared.is_off() {
             self.idle();
-            let errand = errands.recv_timeout(flush_at.saturating_duration_since(Instant::now()));
+            let first = errands.recv_timeout(flush_at.saturating_duration_since(Instant::now()));
             self.busy();
-            match errand {
-                Ok(Errand::Keep(past)) => self.keep(open, &past)?,
-                Ok(Errand::Answer(question)) => {
-                    let page = open.page(&question.query, self.shared.replica);
-                    let answer = match &page {
-                        Ok(page) => Ok(page.clone()),
-                        Err(error) => Err(HistoryTrouble::Failed(error.to_string())),
-                    };
-                    // Whoever does not wait any more is not told.
-                    let _ = question.reply.send(answer);
-                    page?;
+            let mut rests = true;
+            match first {
+                Ok(first) => {
+                    for errand in std::iter::once(first).chain(errands.try_iter()) {
+                        match errand {
+                            Errand::Keep(past) => self.gather(open, &mut gathered, *past)?,
+                            Errand::Answer(question) => {
+                                self.keep(open, gathered.take())?;
+                                self.answer(open, question)?;
+                                rests = false;
+                            }
+                            Errand::Leave => return self.leave(open, gathered),
+                        }
+                    }
                 }
-                Ok(Errand::Leave) | Err(RecvTimeoutError::Disconnected) => {
-                    return open.flush();
-                }
+                Err(RecvTimeoutError::Disconnected) => return self.leave(open, gathered),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if Instant::now() >= flush_at {
+                self.keep(open, gathered.take())?;
                 self.flush(open)?;
                 flush_at = Instant::now() + FLUSH_EVERY;
+            } else if rests {
+                self.idle();
+                std::thread::sleep(REST);
             }
         }
         Ok(())
     }
 
-    fn keep(&self, shelf: &mut Shelf, past: &Past) -> io::Result<()> {
+    fn leave(&self, open: &mut Shelf, gathered: Option<Past>) -> io::Result<()> {
+        self.keep(open, gathered)?;
+        open.flush()
+    }
+
+    fn answer(&self, open: &Shelf, question: Question) -> io::Result<()> {
+        let page = open.page(&question.query, self.shared.replica);
+        let answer = match &page {
+            Ok(page) => Ok(page.clone()),
+            Err(error) => Err(HistoryTrouble::Failed(error.to_string())),
+        };
+        // Whoever does not wait any more is not told.
+        let _ = question.reply.send(answer);
+        page.map(|_| ())
+    }
+
+    /// Puts what happened behind what was gathered, if it follows that, and writes when it is enough.
+    fn gather(&self, shelf: &mut Shelf, gathered: &mut Option<Past>, past: Past) -> io::Result<()> {
         self.shared
             .queued
-            .fetch_sub(weight_of(past), Ordering::Relaxed);
-        if shelf.keep(past)? {
+            .fetch_sub(weight_of(&past), Ordering::Relaxed);
+        match gathered {
+            Some(before) if before.to == past.after => {
+                before.to = past.to;
+                before.until_wall_ms = before.until_wall_ms.max(past.until_wall_ms);
+                before.events.extend(past.events);
+            }
+            _ => {
+                let before = gathered.replace(past);
+                self.keep(shelf, before)?;
+            }
+        }
+        let enough = |past: &Past| past.events.len() >= PART_EVENTS_MAX;
+        match gathered.take_if(|past| enough(past)) {
+            Some(past) => self.keep(shelf, Some(past)),
+            None => Ok(()),
+        }
+    }
+
+    fn keep(&self, shelf: &mut Shelf, past: Option<Past>) -> io::Result<()> {
+        let Some(past) = past else {
+            return Ok(());
+        };
+        if shelf.keep(&past)? {
             metrics::counter!("cotter_history_gaps_total", "replica" => self.shared.label())
                 .increment(1);
         }
@@ -147,7 +196,7 @@ impl Clerk {
         let label = || self.shared.label();
         // Exact up to 2^53.
         metrics::gauge!("cotter_history_bytes", "replica" => label()).set(shelf.bytes as f64);
-        metrics::gauge!("cotter_history_events", "replica" => label()).set(shelf.rows as f64);
+        metrics::gauge!("cotter_history_events", "replica" => label()).set(shelf.events as f64);
         Ok(())
     }
 
@@ -182,7 +231,7 @@ impl Clerk {
         fs::remove_file(&marker)?;
         tracing::info!(
             replica = self.shared.replica.0,
-            events = shelf.rows,
+            events = shelf.events,
             bytes = shelf.bytes,
             "history opened"
         );

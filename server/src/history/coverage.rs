@@ -8,6 +8,13 @@
 use cotter_types::limits::HISTORY_SPANS_MAX;
 use cotter_types::{HistoryCoverage, HistorySpan, Revision};
 
+/// Tells whether what happened in a revision is held.
+pub(super) fn holds(coverage: &HistoryCoverage, revision: Revision) -> bool {
+    let spans = &coverage.spans;
+    let next = spans.partition_point(|span| span.to < revision);
+    spans.get(next).is_some_and(|span| span.after < revision)
+}
+
 /// Notes that a span is held. Returns whether that left a gap behind it that was not there before.
 pub(super) fn hold(coverage: &mut HistoryCoverage, new: HistorySpan) -> bool {
     let spans = &mut coverage.spans;

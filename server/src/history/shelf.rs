@@ -2,12 +2,18 @@
 //!
 //! | tree | key | value |
 //! |---|---|---|
-//! | `events` | revision, index | the event |
-//! | `paths` | path, a zero byte, revision, index | nothing |
+//! | `parts` | revision and index of its first event | a part: up to 512 events that follow each other |
+//! | `paths` | path, a zero byte, revision and index of a part's first event | nothing |
 //! | `meta` | `format` | version and cell |
 //! | `meta` | `coverage` | the spans that are held |
 //!
-//! Numbers in keys are big-endian, so that keys stand in the order of events.
+//! Numbers in keys are big-endian, so that keys stand in the order of events. What happens to one path
+//! happens often, so a row for each part and path instead of each event saves most of the work; who asks
+//! reads whole parts.
+//!
+//! Parts never overlap: an event is kept only if its revision is not covered yet, and a part ends where
+//! one was left out. So parts in order, and the events of each in order, are all events in order. A part
+//! comes from one stretch of revisions, so it lies within one span of the coverage.
 //!
 //! A flush of sled makes everything since the last one durable as a whole, in all trees. So after a
 //! crash the indexes fit together, and the coverage fits the events; what is missing since the last
@@ -27,23 +33,26 @@ use cotter_types::{
     CellId, HistoryCoverage, HistoryPage, HistoryPosition, HistoryQuery, HistorySpan, PastEvent,
     Path, ReplicaId, Revision,
 };
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Bound;
 use std::path::Path as FilePath;
 
 /// Version of the format. A directory of another one is begun anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// Most events of a part.
+pub(super) const PART_EVENTS_MAX: usize = 512;
 /// Memory for what was read.
 const CACHE_BYTES: usize = 8 * 1_024 * 1_024;
 /// How hard sled compresses: little, since the processor is others'.
 const COMPRESSION: i32 = 1;
-/// Rows that are removed between two looks at what is left to do.
-const REMOVED_TOGETHER: usize = 1_024;
+/// Parts that are removed between two looks at what is left to do.
+const REMOVED_TOGETHER: usize = 16;
 /// By how much the wall clocks of two masters may differ, in milliseconds, before a question for
 /// what happened since a time may miss something.
 const WALL_CLOCKS_DIFFER_MS: u64 = 10 * 60 * 1_000;
 
-const EVENTS: &str = "events";
+const PARTS: &str = "parts";
 const PATHS: &str = "paths";
 const META: &str = "meta";
 const FORMAT_KEY: &str = "format";
@@ -54,7 +63,7 @@ type Tree = sled::Tree<1024>;
 /// An open history.
 pub(super) struct Shelf {
     db: sled::Db<1024>,
-    events: Tree,
+    parts: Tree,
     paths: Tree,
     meta: Tree,
     /// What is held, and perhaps not durable yet.
@@ -62,8 +71,8 @@ pub(super) struct Shelf {
     /// Bytes of all keys and values.
     pub(super) bytes: u64,
     /// How many events there are.
-    pub(super) rows: u64,
-    /// No event has a smaller key.
+    pub(super) events: u64,
+    /// No part has a smaller key.
     oldest: Vec<u8>,
     /// Events up to this revision must go, since no span covers them any more.
     uncovered: Revision,
@@ -91,13 +100,13 @@ impl Shelf {
             .flush_every_ms(None)
             .open()?;
         let mut shelf = Self {
-            events: db.open_tree(EVENTS)?,
+            parts: db.open_tree(PARTS)?,
             paths: db.open_tree(PATHS)?,
             meta: db.open_tree(META)?,
             db,
             coverage: HistoryCoverage::default(),
             bytes: 0,
-            rows: 0,
+            events: 0,
             oldest: Vec::new(),
             uncovered: Revision(0),
             dirty: false,
@@ -120,24 +129,24 @@ impl Shelf {
 
     /// Reads everything: what is damaged shows here, and not when somebody asks.
     fn read_all(&mut self, progress: &mut impl FnMut()) -> io::Result<()> {
-        for row in self.events.iter() {
+        let mut named = 0;
+        for (nth, row) in self.parts.iter().enumerate() {
             let (key, value) = row?;
-            let event = decode(&value)?;
-            if self.rows == 0 {
+            let events = decode(&value)?;
+            if nth == 0 {
                 self.oldest = key.to_vec();
             }
-            self.rows += 1;
-            self.bytes += row_bytes(&event.path, &value);
-            if self.rows.is_multiple_of(1 << 12) {
-                progress();
-            }
+            self.events += events.len() as u64;
+            self.bytes += part_bytes(&events, &value);
+            named += paths_of(&events).len();
+            progress();
         }
         let mut paths = 0;
         for row in self.paths.iter() {
             row?;
             paths += 1;
         }
-        if paths != self.rows {
+        if paths != named {
             return Err(malformed("its indexes differ"));
         }
         Ok(())
@@ -145,21 +154,16 @@ impl Shelf {
 
     /// Keeps what happened. Returns whether something is missing before it.
     pub(super) fn keep(&mut self, past: &Past) -> io::Result<bool> {
-        for event in &past.events {
-            let key = event_key(event.position());
-            let value = postcard::to_stdvec(event).map_err(malformed)?;
-            let size = row_bytes(&event.path, &value);
-            // After a restart the end of the log is told again.
-            match self.events.insert(&key, value)? {
-                Some(old) => self.bytes -= row_bytes(&decode(&old)?.path, &old),
-                None => self.rows += 1,
-            }
-            self.bytes += size;
-            self.paths
-                .insert(path_key(&event.path, event.position()), &[][..])?;
-            if self.oldest.is_empty() || key < self.oldest {
-                self.oldest = key;
-            }
+        // After a restart the end of the log is told again.
+        let known = |event: &PastEvent| coverage::holds(&self.coverage, event.revision);
+        let parts: Vec<Vec<PastEvent>> = past
+            .events
+            .split(known)
+            .flat_map(|events| events.chunks(PART_EVENTS_MAX))
+            .map(<[PastEvent]>::to_vec)
+            .collect();
+        for events in parts {
+            self.insert(&events)?;
         }
         let leaves_gap = coverage::hold(
             &mut self.coverage,
@@ -175,6 +179,25 @@ impl Shelf {
         }
         self.dirty = true;
         Ok(leaves_gap)
+    }
+
+    fn insert(&mut self, events: &[PastEvent]) -> io::Result<()> {
+        let Some(first) = events.first() else {
+            return Ok(());
+        };
+        let key = event_key(first.position());
+        let value = postcard::to_stdvec(events).map_err(malformed)?;
+        for path in paths_of(events) {
+            let row = path_key(path, first.position());
+            self.paths.insert(row, &[][..])?;
+        }
+        self.events += events.len() as u64;
+        self.bytes += part_bytes(events, &value);
+        self.parts.insert(&key, value)?;
+        if self.oldest.is_empty() || key < self.oldest {
+            self.oldest = key;
+        }
+        Ok(())
     }
 
     /// Makes everything durable.
@@ -193,51 +216,58 @@ impl Shelf {
         std::mem::forget(self);
     }
 
-    /// Removes the oldest events, at most `rows_max`, while there are more than `bytes_max` bytes or
-    /// they are of a time before `since_wall_ms`. Returns how many went.
+    /// Removes the oldest parts, until at least `events_max` events have gone, while there are more than
+    /// `bytes_max` bytes or all of a part is of a time before `since_wall_ms`. Returns how many events
+    /// went.
     pub(super) fn trim(
         &mut self,
         bytes_max: u64,
         since_wall_ms: u64,
-        rows_max: u64,
+        events_max: u64,
     ) -> io::Result<u64> {
         let mut removed = 0;
         if self.bytes <= bytes_max && since_wall_ms == 0 && self.uncovered == Revision(0) {
             return Ok(removed);
         }
-        while removed < rows_max {
-            let oldest = self.events.range(self.oldest.clone()..);
+        while removed < events_max {
+            let oldest = self.parts.range(self.oldest.clone()..);
             let rows: Vec<_> = oldest.take(REMOVED_TOGETHER).collect();
             if rows.is_empty() {
                 break;
             }
             for row in rows {
                 let (key, value) = row?;
-                let event = decode(&value)?;
+                let events = decode(&value)?;
                 self.oldest = key.to_vec();
-                let surplus = self.bytes > bytes_max
-                    || event.wall_ms < since_wall_ms
-                    || event.revision <= self.uncovered;
+                let surplus = events.last().is_none_or(|last| {
+                    self.bytes > bytes_max
+                        || last.wall_ms < since_wall_ms
+                        || last.revision <= self.uncovered
+                });
                 if !surplus {
                     self.uncovered = Revision(0);
                     return Ok(removed);
                 }
-                if removed == rows_max {
+                if removed >= events_max {
                     return Ok(removed);
                 }
-                self.remove(&key, &value, &event)?;
-                removed += 1;
+                self.remove(&key, &value, &events)?;
+                removed += events.len() as u64;
             }
         }
         Ok(removed)
     }
 
-    fn remove(&mut self, key: &[u8], value: &[u8], event: &PastEvent) -> io::Result<()> {
-        coverage::let_go(&mut self.coverage, event.revision, event.wall_ms);
-        self.events.remove(key)?;
-        self.paths.remove(path_key(&event.path, event.position()))?;
-        self.rows -= 1;
-        self.bytes -= row_bytes(&event.path, value);
+    fn remove(&mut self, key: &[u8], value: &[u8], events: &[PastEvent]) -> io::Result<()> {
+        if let (Some(first), Some(last)) = (events.first(), events.last()) {
+            coverage::let_go(&mut self.coverage, last.revision, last.wall_ms);
+            for path in paths_of(events) {
+                self.paths.remove(path_key(path, first.position()))?;
+            }
+        }
+        self.parts.remove(key)?;
+        self.events -= events.len() as u64;
+        self.bytes -= part_bytes(events, value);
         self.dirty = true;
         Ok(())
     }
@@ -281,29 +311,46 @@ impl Shelf {
         query: &HistoryQuery,
     ) -> Box<dyn Iterator<Item = io::Result<PastEvent>> + 'a> {
         let before = query.before;
-        if query.recursive {
+        // A part that begins earlier may end later.
+        let earlier = move |event: &PastEvent| before.is_none_or(|it| event.position() < it);
+        let parts: Box<dyn Iterator<Item = io::Result<Vec<PastEvent>>> + 'a> = if query.recursive {
             let end = before.map_or(Bound::Unbounded, |it| Bound::Excluded(event_key(it)));
-            let rows = self.events.range((Bound::Unbounded, end)).rev();
-            return Box::new(rows.map(|row| decode(&row?.1)));
-        }
-        let begin = path_prefix(&query.path);
-        let end = match before {
-            Some(before) => path_key(&query.path, before),
-            // Nothing but this path stands before it.
-            None => [query.path.as_str().as_bytes(), &[1]].concat(),
+            let rows = self.parts.range((Bound::Unbounded, end)).rev();
+            Box::new(rows.map(|row| decode(&row?.1)))
+        } else {
+            let begin = path_prefix(&query.path);
+            let end = match before {
+                Some(before) => path_key(&query.path, before),
+                // Nothing but this path stands before it.
+                None => [query.path.as_str().as_bytes(), &[1]].concat(),
+            };
+            let rows = self.paths.range(begin..end).rev();
+            Box::new(rows.filter_map(|row| self.named(row).transpose()))
         };
-        let rows = self.paths.range(begin..end).rev();
-        Box::new(rows.filter_map(|row| self.named(row).transpose()))
+        let path = (!query.recursive).then(|| query.path.clone());
+        Box::new(parts.flat_map(move |part| {
+            let (events, error) = match part {
+                Ok(events) => (events, None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            let path = path.clone();
+            let wanted = move |event: &PastEvent| {
+                earlier(event) && path.as_ref().is_none_or(|path| event.path == *path)
+            };
+            error
+                .into_iter()
+                .chain(events.into_iter().rev().filter(wanted).map(Ok))
+        }))
     }
 
-    /// Reads the event that a row of the paths names.
+    /// Reads the part that a row of the paths names.
     fn named(
         &self,
         row: io::Result<(sled::InlineArray, sled::InlineArray)>,
-    ) -> io::Result<Option<PastEvent>> {
+    ) -> io::Result<Option<Vec<PastEvent>>> {
         let (key, _) = row?;
-        let position = &key[key.len() - KEY_BYTES..];
-        let value = self.events.get(position)?;
+        let first = &key[key.len() - KEY_BYTES..];
+        let value = self.parts.get(first)?;
         value.map(|value| decode(&value)).transpose()
     }
 }
@@ -325,12 +372,19 @@ fn path_key(path: &Path, position: HistoryPosition) -> Vec<u8> {
     [path_prefix(path), event_key(position)].concat()
 }
 
-/// Returns the bytes of an event in both indexes.
-fn row_bytes(path: &Path, value: &[u8]) -> u64 {
-    (value.len() + path.as_str().len() + 1 + 2 * KEY_BYTES) as u64
+/// Returns the paths to which something happens in a part, each once.
+fn paths_of(events: &[PastEvent]) -> BTreeSet<&Path> {
+    events.iter().map(|event| &event.path).collect()
 }
 
-fn decode(value: &[u8]) -> io::Result<PastEvent> {
+/// Returns the bytes of a part in both indexes.
+fn part_bytes(events: &[PastEvent], value: &[u8]) -> u64 {
+    let paths = paths_of(events);
+    let named = paths.iter().map(|path| path.as_str().len() + 1 + KEY_BYTES);
+    (KEY_BYTES + value.len() + named.sum::<usize>()) as u64
+}
+
+fn decode(value: &[u8]) -> io::Result<Vec<PastEvent>> {
     postcard::from_bytes(value).map_err(malformed)
 }
 

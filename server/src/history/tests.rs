@@ -160,17 +160,17 @@ fn events_are_found_by_path_and_below_it_newest_first() {
 fn what_was_flushed_is_there_again_and_told_twice_counts_once() {
     let directory = tempfile::tempdir().unwrap();
     let told = past(3, &["/ls/local/a", "/ls/local/b"]);
-    let (bytes, rows) = {
+    let (bytes, events) = {
         let mut shelf = shelf(directory.path());
         shelf.keep(&told).unwrap();
         shelf.flush().unwrap();
-        (shelf.bytes, shelf.rows)
+        (shelf.bytes, shelf.events)
     };
     let mut shelf = shelf(directory.path());
-    assert_eq!((shelf.bytes, shelf.rows), (bytes, rows));
+    assert_eq!((shelf.bytes, shelf.events), (bytes, events));
     assert_eq!(spans(&shelf.coverage), [(3, 5)]);
     shelf.keep(&told).unwrap();
-    assert_eq!((shelf.bytes, shelf.rows), (bytes, rows));
+    assert_eq!((shelf.bytes, shelf.events), (bytes, events));
     assert_eq!(found(&shelf, &query("/ls/local/b")), [5]);
     // Something is missing between the two.
     assert!(shelf.keep(&past(9, &["/ls/local/b"])).unwrap());
@@ -186,33 +186,87 @@ fn the_oldest_goes_by_bytes_and_by_age_and_is_covered_no_more() {
         shelf.keep(&past(nth * 100, &paths)).unwrap();
     }
     let half = shelf.bytes / 2;
-    assert_eq!(shelf.trim(half, 0, 10).unwrap(), 10);
+    // Whole parts go, here of 100 events each.
+    assert_eq!(shelf.trim(half, 0, 10).unwrap(), 100);
     let removed = shelf.trim(half, 0, u64::MAX).unwrap();
     assert!(shelf.bytes <= half, "{} of {half}", shelf.bytes);
-    assert_eq!(shelf.rows, 4_990 - removed);
+    assert_eq!(shelf.events, 4_900 - removed);
     let [(after, 5_000)] = spans(&shelf.coverage)[..] else {
         panic!("{:?}", shelf.coverage);
     };
-    assert_eq!(after, 10 + removed);
+    assert_eq!(after, 100 + removed);
+    // What is younger than that keeps all of its part.
     assert_eq!(
-        shelf.trim(half, 4_991_000, u64::MAX).unwrap(),
-        4_990 - after
+        shelf.trim(half, 4_850_000, u64::MAX).unwrap(),
+        4_800 - after
     );
-    assert_eq!(spans(&shelf.coverage), [(4_990, 5_000)]);
-    let page = shelf.page(&query("/ls/local/a"), REPLICA).unwrap();
-    assert_eq!((page.events.len(), page.before), (10, None));
+    assert_eq!(spans(&shelf.coverage), [(4_800, 5_000)]);
+    let mut all = query("/ls/local/a");
+    all.limit = 1_000;
+    let page = shelf.page(&all, REPLICA).unwrap();
+    assert_eq!((page.events.len(), page.before), (200, None));
     shelf.flush().unwrap();
     drop(shelf);
     let mut shelf = self::shelf(directory.path());
     assert_eq!(
-        (shelf.rows, spans(&shelf.coverage)),
-        (10, vec![(4_990, 5_000)])
+        (shelf.events, spans(&shelf.coverage)),
+        (200, vec![(4_800, 5_000)])
     );
     // What comes after goes on being found and removed.
     shelf.keep(&past(5_000, &paths)).unwrap();
-    assert_eq!(shelf.trim(0, 0, u64::MAX).unwrap(), 110);
-    assert_eq!((shelf.bytes, shelf.rows), (0, 0));
+    assert_eq!(shelf.trim(0, 0, u64::MAX).unwrap(), 300);
+    assert_eq!((shelf.bytes, shelf.events), (0, 0));
     assert!(shelf.coverage.spans.is_empty());
+}
+
+#[test]
+fn pages_begin_and_end_within_parts_and_across_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shelf = shelf(directory.path());
+    let paths: Vec<&str> = ["/ls/local/a", "/ls/local/b", "/ls/local/a/c"]
+        .into_iter()
+        .cycle()
+        .take(1_500)
+        .collect();
+    shelf.keep(&past(0, &paths)).unwrap();
+    shelf.keep(&past(1_500, &paths)).unwrap();
+    for (recursive, path, expected) in [
+        (false, "/ls/local/a", 1_000),
+        (false, "/ls/local/b", 1_000),
+        (true, "/ls/local/a", 2_000),
+        (true, "/ls/local", 3_000),
+    ] {
+        let mut question = HistoryQuery {
+            recursive,
+            limit: 7,
+            ..query(path)
+        };
+        let mut all = Vec::new();
+        // A page more than there can be.
+        for _ in 0..=3_000 / 7 + 1 {
+            let page = shelf.page(&question, REPLICA).unwrap();
+            all.extend(revisions(&page));
+            question.before = page.before;
+            if page.before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(question.before, None, "{path}");
+        assert_eq!(all.len(), expected, "{path}");
+        assert!(all.is_sorted_by(|one, next| one > next), "{path}");
+    }
+}
+
+#[test]
+fn what_is_told_again_around_what_is_held_keeps_its_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut shelf = shelf(directory.path());
+    shelf.keep(&past(10, &["/ls/local/a"; 5])).unwrap();
+    shelf.keep(&past(0, &["/ls/local/a"; 30])).unwrap();
+    assert_eq!(shelf.events, 30);
+    let expected: Vec<u64> = (1..=30).rev().collect();
+    assert_eq!(found(&shelf, &query("/ls/local/a")), expected);
+    assert_eq!(spans(&shelf.coverage), [(0, 30)]);
 }
 
 fn begin(directory: &FilePath, cell: CellId) -> (History, HistoryReader) {
