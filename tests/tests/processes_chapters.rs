@@ -7,10 +7,9 @@
 )]
 
 use cotter_client::{Client, Reads as _};
-use cotter_tests::cluster::{Cell, eventually, fault_time};
+use cotter_tests::cluster::{Cell, alone, eventually, fault_time};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes of each write: four of them fill a chapter.
@@ -18,12 +17,6 @@ const CONTENTS_BYTES: usize = 20_000;
 /// Chapters with a directory that a replica may keep: the last two with a checkpoint, the one it is
 /// in, and one that is on its way.
 const CHAPTERS_KEPT_MAX: usize = 5;
-
-/// Scenarios with deadlines run one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn cell_of_small_chapters() -> Cell {
     let mut cell = Cell::born(3);

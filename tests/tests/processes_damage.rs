@@ -12,10 +12,10 @@
     reason = "a helper of a test fails the test by panicking"
 )]
 
-use cotter_tests::cluster::{Cell, SmallDisk, eventually, fault_count, finish, root_with};
+use cotter_tests::cluster::{
+    Cell, SmallDisk, eventually, fault_count, finish, flip_bit, root_with,
+};
 use nix::sys::signal::Signal;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 const FLIPS: &str = "COTTER_FLIPPED_BITS";
 const FLIPS_DEFAULT: usize = 20;
@@ -26,18 +26,6 @@ const MARK_BYTES_MAX: usize = 64;
 const BROKEN: i32 = 70;
 /// Exit status of a replica whose disk is damaged.
 const DAMAGED: i32 = 65;
-
-fn flip(file: &Path, bit: usize) {
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(file)
-        .unwrap();
-    let (mut byte, at) = ([0], (bit / 8) as u64);
-    file.read_exact_at(&mut byte, at).unwrap();
-    byte[0] ^= 1 << (bit % 8);
-    file.write_all_at(&byte, at).unwrap();
-}
 
 #[test]
 fn a_flipped_bit_is_refused_by_its_place_and_never_shortens_a_log() {
@@ -59,13 +47,13 @@ fn a_flipped_bit_is_refused_by_its_place_and_never_shortens_a_log() {
         // damaged is an unfinished end, and says nothing.
         let byte = (used - 1 - MARK_BYTES_MAX) * number / (flips - 1).max(1);
         let bit = byte * 8 + number * 3 % 8;
-        flip(&file, bit);
+        flip_bit(&file, bit as u64);
         let refused = finish(&mut cell.replica(victim).command("run"));
         assert_eq!(refused.code, DAMAGED, "byte {byte} of {used}: {refused:?}");
         let last = refused.errors.lines().last().unwrap_or_default();
         let named = last.contains("chapter-00000001/segment-00000001");
         assert!(named && last.contains("byte"), "byte {byte}: {last}");
-        flip(&file, bit);
+        flip_bit(&file, bit as u64);
     }
     // The others have not missed it, and it is as good as before: a majority rests on it.
     cell.put("/ls/local/meanwhile", "with the others");

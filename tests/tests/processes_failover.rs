@@ -11,12 +11,11 @@
 
 use cotter_client::{Client, Reads as _, SessionState};
 use cotter_tests::cluster::{
-    Cell, Contenders, Journal, Track, cotter_at, fault_time, finish, now_ms,
+    Cell, Contenders, Journal, Track, alone, cotter_at, fault_time, finish, now_ms,
 };
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const CONTENDERS: usize = 16;
@@ -28,12 +27,6 @@ const LOCK: &str = "/ls/local/jobs/crawl";
 const KILL_EVERY: Duration = Duration::from_secs(1);
 /// Longest pause of the master.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-
-/// Scenarios with deadlines run one at a time: two cells at once would measure each other.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn contend(cell: &Cell, track: &Track) -> Contenders {
     let endpoints = cell.endpoints();

@@ -7,18 +7,11 @@
 )]
 
 use cotter_client::{Client, Wait};
-use cotter_tests::cluster::{Cell, eventually, finish};
+use cotter_tests::cluster::{Cell, alone, eventually, finish};
 use serde_json::Value;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const CONFIG: i32 = 78;
 const UNAVAILABLE: i32 = 69;
-
-/// Scenarios with deadlines run one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Kills a replica that is not master and takes its directory away. Returns its index, and that of the
 /// other follower.

@@ -1,8 +1,7 @@
 //! A cell is lost, and another one is restored from its backup, with real processes.
 
-use cotter_tests::cluster::{Cell, eventually, finish};
+use cotter_tests::cluster::{Cell, alone, eventually, finish};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Exit status of `cotter lock -n` when somebody else may hold the lock.
 const BUSY: i32 = 75;
@@ -10,12 +9,6 @@ const BUSY: i32 = 75;
 const DAMAGED: i32 = 65;
 const UNAVAILABLE: i32 = 69;
 const CONFIG: i32 = 78;
-
-/// One scenario at a time: cells take ports that were free a moment ago.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A backup of a cell that has ended, with a node in it and a lock that was held once.
 fn backup(directory: &Path) -> PathBuf {

@@ -5,8 +5,7 @@
     reason = "a helper of a test fails the test by panicking"
 )]
 
-use cotter_tests::cluster::{Cell, eventually, finish};
-use std::os::unix::fs::FileExt as _;
+use cotter_tests::cluster::{Cell, eventually, finish, flip_bit};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,18 +24,6 @@ fn names(directory: &Path) -> Vec<PathBuf> {
     let mut names: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     names.sort();
     names
-}
-
-fn flip_bit(file: &Path, offset: u64) {
-    let file = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open(file)
-        .unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).unwrap();
-    file.write_all_at(&[byte[0] ^ 4], offset).unwrap();
-    file.sync_all().unwrap();
 }
 
 fn says(cell: &mut Cell, index: usize, what: &str, times: usize) {
@@ -69,7 +56,7 @@ fn a_checkpoint_that_lost_a_bit_is_written_again() {
         let checkpoints = cell.replica(index).data().join("checkpoints");
         let newest = names(&checkpoints).pop().unwrap();
         let written = cell.replica(index).process().log().matches(WRITTEN).count();
-        flip_bit(&newest, 1_000);
+        flip_bit(&newest, 1_000 * 8 + 2);
         says(&mut cell, index, LOST, 1);
         says(&mut cell, index, WRITTEN, written + 1);
         assert!(newest.exists());
@@ -95,7 +82,7 @@ fn a_log_that_lost_a_bit_is_needed_no_more() {
     });
     // That of the chapter before the present one.
     let ended = logs[logs.len() - 2].clone();
-    flip_bit(&ended.join("segment-00000001"), 5_000);
+    flip_bit(&ended.join("segment-00000001"), 5_000 * 8 + 2);
     says(&mut cell, follower, LOST, 1);
     says(&mut cell, follower, "sealed early", 1);
     eventually("the damaged log is gone", || !ended.exists());

@@ -9,6 +9,7 @@
 //! lazily, so that a failed test leaves nothing behind.
 
 use super::process::finish;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -160,6 +161,23 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         unmount(&self.path());
     }
+}
+
+/// Flips a bit of a file, counted from the lowest bit of its first byte.
+///
+/// # Panics
+/// If the file has no such bit, or cannot be written.
+pub fn flip_bit(file: &Path, bit: u64) {
+    let mut options = std::fs::File::options();
+    let file = options.read(true).write(true).open(file);
+    let file = file.expect("the file can be written");
+    let (mut byte, at) = ([0], bit / 8);
+    file.read_exact_at(&mut byte, at)
+        .expect("the file is longer");
+    byte[0] ^= 1 << (bit % 8);
+    file.write_all_at(&byte, at)
+        .expect("the file can be written");
+    file.sync_all().expect("the file can be synced");
 }
 
 /// Unmounts even what is in use; it goes when its last user does.

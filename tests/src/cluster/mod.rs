@@ -27,7 +27,7 @@ mod waiting;
 
 pub use binaries::{built, cotter, cotterd, example};
 pub use cell::{Cell, DevCell, cotter_at};
-pub use disk::{POWER_DISK_NEEDS, PowerDisk, SmallDisk};
+pub use disk::{POWER_DISK_NEEDS, PowerDisk, SmallDisk, flip_bit};
 pub use http2::{HTTP2_OPENING, data_frame, headers_frame};
 pub use injection::{INJECTION_NEEDS, Injection};
 pub use journal::{Journal, Turn};
@@ -38,4 +38,4 @@ pub use process::{Finished, Process, finish, finish_within};
 pub use replica::{Happened, Replica};
 pub use system::{children_of, lives, name_of, now_ms, state_of};
 pub use turns::{Contenders, Track};
-pub use waiting::{PATIENCE, eventually, eventually_some, fault_time};
+pub use waiting::{PATIENCE, alone, eventually, eventually_some, fault_time};

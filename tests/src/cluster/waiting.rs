@@ -1,10 +1,18 @@
 //! Bounded waits, and how long faults go on.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that must come, before it fails. Far more than it takes on a
 /// machine with nothing else to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lets the scenarios of one test program that ask for it run one at a time: they have deadlines, and two
+/// cells at once would measure each other.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
