@@ -19,9 +19,14 @@ use super::os_files::OsFiles;
 use super::sealed_file::{DIRECTORY_FORMAT_VERSION, SealedFault, read_sealed, write_sealed};
 use cotter_cell::Cell;
 use std::io;
+use std::time::Duration;
 
 const IDENTITY_NAME: &str = "identity";
 const BOOT_NAME: &str = "boot";
+
+/// How often a directory that is locked is tried, and the pause in between: half a second in all.
+const LOCK_ATTEMPTS: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The chapter with which the log of a cell begins.
 pub(crate) const FIRST_CHAPTER: u64 = 1;
@@ -350,11 +355,17 @@ impl<F: Files> DataDirectory<F> {
     }
 }
 
+/// Locks a directory. A process that was killed a moment ago may still be giving up what it had.
 pub(super) fn lock<F: Files>(files: &F) -> Result<F::Lock, DirectoryError> {
-    files.lock().map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => DirectoryError::Locked(files.location()),
-        _ => DirectoryError::Disk(error),
-    })
+    for attempt in 1.. {
+        match files.lock() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error.into()),
+            Err(_) if attempt == LOCK_ATTEMPTS => break,
+            Err(_) => std::thread::sleep(LOCK_PAUSE),
+            Ok(lock) => return Ok(lock),
+        }
+    }
+    Err(DirectoryError::Locked(files.location()))
 }
 
 fn check_no_chapters<F: Files>(files: &F, names: &[String]) -> Result<(), DirectoryError> {

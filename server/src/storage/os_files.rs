@@ -11,15 +11,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Name of the file that is locked while the directory is in use.
 pub(super) const LOCK_NAME: &str = "lock";
 /// Who may read and write the files: only their owner, since they hold everybody's contents.
 const FILE_MODE: u32 = 0o600;
-/// How often a directory that is locked is tried, and the pause in between: half a second in all.
-const LOCK_ATTEMPTS: u32 = 25;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of zeros written at a time where space cannot be reserved.
 const ZEROS_BYTES: usize = 256 * 1_024;
 
@@ -175,15 +171,7 @@ impl Files for OsFiles {
             .create(true)
             .truncate(false)
             .mode(FILE_MODE);
-        let mut file = options.open(self.path.join(LOCK_NAME))?;
-        // A process that was killed a moment ago may still be giving up what it had.
-        for _ in 1..LOCK_ATTEMPTS {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Err((held, Errno::EWOULDBLOCK)) => file = held,
-                locked => return locked.map_err(|(_, errno)| errno.into()),
-            }
-            std::thread::sleep(LOCK_PAUSE);
-        }
+        let file = options.open(self.path.join(LOCK_NAME))?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
     }
 
