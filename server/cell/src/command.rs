@@ -106,6 +106,18 @@ pub struct Batch {
     pub commands: Vec<Command>,
 }
 
+impl Batch {
+    /// Returns the first feature level above `known` to which the batch raises the cell's, if there is one:
+    /// whoever knows no more must not apply it.
+    #[must_use]
+    pub fn feature_level_above(&self, known: u32) -> Option<u32> {
+        self.commands.iter().find_map(|command| match command {
+            Command::RaiseFeatureLevel { level } => Some(*level).filter(|level| *level > known),
+            _ => None,
+        })
+    }
+}
+
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {

@@ -99,21 +99,14 @@ impl<L: ReplicaLog> Replica<L> {
 
     /// Stops before a command that this version would only half understand.
     fn refuse_unknown(&self, batch: &Batch) -> Result<(), Fault> {
-        for command in &batch.commands {
-            if let Command::RaiseFeatureLevel { level } = command
-                && *level > self.config.feature_level_max
-            {
-                let why = format!(
-                    "it raises the feature level to {level}; this version knows {}",
-                    self.config.feature_level_max
-                );
-                return Err(Fault::UnknownEntry {
-                    index: self.cell.applied(),
-                    why,
-                });
-            }
+        let known = self.config.feature_level_max;
+        match batch.feature_level_above(known) {
+            None => Ok(()),
+            Some(level) => Err(Fault::UnknownEntry {
+                index: self.cell.applied(),
+                why: format!("it raises the feature level to {level}; this version knows {known}"),
+            }),
         }
-        Ok(())
     }
 
     /// Tells the clients of this master what a batch of its own did.

@@ -53,9 +53,9 @@ pub(super) fn refusal(identity: &Identity, found: &Found) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{Found, must_be_fetched, refusal};
-    use crate::storage::{CellState, Certificate, CertifiedBase, Identity};
+    use crate::storage::{CellState, CertifiedBase, Identity};
     use cotter_cell::{Cell, Genesis};
-    use cotter_types::{CellId, FencingToken, ReplicaId};
+    use cotter_types::CellId;
 
     fn cell(id: u64) -> Cell {
         Cell::born(&Genesis {
@@ -67,18 +67,8 @@ mod tests {
     }
 
     fn identity(base: Option<u128>) -> Identity {
-        Identity {
-            certificate: Certificate {
-                cell_id: CellId(7),
-                cell_name: "west".to_owned(),
-                token_floor: FencingToken(5),
-                members: Vec::new(),
-                base: base.map(|state| CertifiedBase { source: 1, state }),
-            },
-            replica: ReplicaId(1),
-            incarnation: 77,
-            state: CellState::Born,
-        }
+        let base = base.map(|state| CertifiedBase { source: 1, state });
+        Identity::of_test(CellState::Born, base)
     }
 
     fn found(start: Option<Cell>) -> Found {

@@ -17,9 +17,10 @@ use crate::config::SalvageArguments;
 use crate::failure::Failure;
 use crate::storage::checkpoint::{self, CHUNK_BYTES, CheckpointError, CheckpointMeta, Verified};
 use crate::storage::{
-    CellState, Certificate, Files, LogSurvey, OsFiles, ReadOnlyFiles, Survey, survey,
+    CellState, Certificate, FIRST_CHAPTER, Files, LogSurvey, OsFiles, ReadOnlyFiles, Survey,
+    folder_of, survey,
 };
-use cotter_cell::{Cell, Command, Entry, FEATURE_LEVEL_MAX};
+use cotter_cell::{Cell, Entry, FEATURE_LEVEL_MAX};
 use std::path::Path;
 
 /// What was found.
@@ -79,8 +80,14 @@ fn gather<F: Files>(survey: &Survey<F>) -> Result<Salvaged, Failure> {
     if matches!(survey.distrust, Ok((_, true))) {
         left_out.push("the state was found to differ from that of the others".to_owned());
     }
+    let begins = log_of(survey, FIRST_CHAPTER).is_some();
     let mut salvaged = Salvaged {
-        cell: start(&survey.checkpoints, &identity.certificate, &mut left_out)?,
+        cell: start(
+            &survey.checkpoints,
+            begins,
+            &identity.certificate,
+            &mut left_out,
+        )?,
         undecided: 0,
         left_out,
     };
@@ -135,23 +142,21 @@ fn read<F: Files>(log: &LogSurvey<F>, index: u64) -> Result<Entry, String> {
     let payload = log.entry(index).map_err(|error| error.to_string())?;
     let entry: Entry =
         postcard::from_bytes(payload.as_bytes()).map_err(|error| error.to_string())?;
-    if let Entry::Batch(batch) = &entry {
-        for command in &batch.commands {
-            if let Command::RaiseFeatureLevel { level } = command
-                && *level > FEATURE_LEVEL_MAX
-            {
-                return Err(format!(
-                    "it raises the feature level to {level}; this cotterd knows {FEATURE_LEVEL_MAX}"
-                ));
-            }
-        }
+    if let Entry::Batch(batch) = &entry
+        && let Some(level) = batch.feature_level_above(FEATURE_LEVEL_MAX)
+    {
+        return Err(format!(
+            "it raises the feature level to {level}; this cotterd knows {FEATURE_LEVEL_MAX}"
+        ));
     }
     Ok(entry)
 }
 
-/// Finds the state from which the logs go on: the newest checkpoint that is whole, or the empty cell.
+/// Finds the state from which the logs go on: the newest checkpoint that is whole, or the empty cell if it
+/// began empty and its first log is there, as `begins` tells.
 fn start<F: Files>(
     checkpoints: &F,
+    begins: bool,
     certificate: &Certificate,
     left_out: &mut Vec<String>,
 ) -> Result<Cell, Failure> {
@@ -171,9 +176,9 @@ fn start<F: Files>(
             Err(error) => left_out.push(error.to_string()),
         }
     }
-    if certificate.base.is_some() {
+    if certificate.base.is_some() || !begins {
         return Err(Failure::damaged(
-            "the cell was restored, and neither the state that it began with nor a later checkpoint is \
+            "neither the state or the log that the cell began with nor a later checkpoint is there and \
              whole: nothing can be salvaged",
         ));
     }
@@ -189,11 +194,7 @@ fn new_file(path: &Path) -> Result<(OsFiles, &str), Failure> {
             path.display()
         )));
     };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    Ok((OsFiles::new(folder), name))
+    Ok((OsFiles::new(folder_of(path)), name))
 }
 
 fn write(folder: &OsFiles, name: &str, cell: &Cell) -> Result<Verified, Failure> {

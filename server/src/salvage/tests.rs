@@ -3,30 +3,19 @@
 use super::gather;
 use crate::storage::checkpoint::{self, CHUNK_BYTES, CheckpointMeta};
 use crate::storage::{
-    CellState, Certificate, CertifiedBase, DataDirectory, Identity, LogSettings, ReadOnlyFiles,
+    CellState, CertifiedBase, DataDirectory, Identity, LogSettings, ReadOnlyFiles,
     SEGMENT_BYTES_MIN, survey,
 };
 use cotter_cell::{Cell, Entry};
 use cotter_replica::{ChapterLog, Payload};
-use cotter_types::{CellId, FencingToken, ReplicaId};
+use cotter_types::ReplicaId;
 use omnipaxos::storage::{Storage, StorageOp};
 use std::path::{Path, PathBuf};
 
 const ENTRIES: u64 = 9;
 
 fn identity(base: Option<CertifiedBase>) -> Identity {
-    Identity {
-        certificate: Certificate {
-            cell_id: CellId(7),
-            cell_name: "west".to_owned(),
-            token_floor: FencingToken(5),
-            members: Vec::new(),
-            base,
-        },
-        replica: ReplicaId(1),
-        incarnation: 77,
-        state: CellState::Joined,
-    }
+    Identity::of_test(CellState::Joined, base)
 }
 
 fn entry(nth: u64) -> Entry {
@@ -119,6 +108,18 @@ fn a_log_without_what_the_cell_began_with_is_worth_nothing() {
     };
     let path = root.path().join("data");
     drop(DataDirectory::create_at(&path, identity(Some(base)), None).unwrap());
+    let failure = gather(&survey(&ReadOnlyFiles::new(&path)).unwrap()).unwrap_err();
+    assert!(
+        failure.message.contains("nothing can be salvaged"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn who_has_joined_and_fetched_nothing_has_nothing_to_be_salvaged() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("data");
+    drop(DataDirectory::create_at(&path, identity(None), None).unwrap());
     let failure = gather(&survey(&ReadOnlyFiles::new(&path)).unwrap()).unwrap_err();
     assert!(
         failure.message.contains("nothing can be salvaged"),

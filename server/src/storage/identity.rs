@@ -86,6 +86,23 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Returns the identity of a replica of a cell without members, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_test(state: CellState, base: Option<CertifiedBase>) -> Self {
+        Self {
+            certificate: Certificate {
+                cell_id: CellId(7),
+                cell_name: "west".to_owned(),
+                token_floor: FencingToken(5),
+                members: Vec::new(),
+                base,
+            },
+            replica: ReplicaId(1),
+            incarnation: 77,
+            state,
+        }
+    }
+
     /// Tells why the identity contradicts itself, if it does.
     pub(super) fn contradiction(&self) -> Option<String> {
         let members = &self.certificate.members;

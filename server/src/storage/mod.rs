@@ -62,6 +62,7 @@ pub use log_settings::{
 };
 pub use os_files::OsFiles;
 pub use read_only_files::ReadOnlyFiles;
+pub(crate) use read_only_files::folder_of;
 pub use scrub::{Damage, Pace, scrub};
 pub use sim_files::SimFiles;
 pub use survey::{LogSurvey, SegmentSurvey, Survey, segment_file, survey};

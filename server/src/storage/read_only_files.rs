@@ -34,11 +34,15 @@ impl ReadOnlyFiles {
         if !file.is_file() {
             return None;
         }
-        let folder = match file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        Some((Self::new(folder), name.to_owned()))
+        Some((Self::new(folder_of(file)), name.to_owned()))
+    }
+}
+
+/// Returns the directory in which a file is.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 
