@@ -70,13 +70,15 @@ fn a_flipped_bit_is_refused_by_its_place_and_never_shortens_a_log() {
 
 /// Of 16 MiB each; a log begins with two of them.
 const SEGMENT_MIB: usize = 16;
+/// Room for what is written here and the segments that it may have to be written into again.
+const DISK_MIB: usize = 192;
 
 #[test]
 fn a_replica_whose_disk_was_full_goes_on_when_there_is_room() {
     if !root_with(&SmallDisk::NEEDS) {
         return;
     }
-    let disk = SmallDisk::new(80);
+    let disk = SmallDisk::new(DISK_MIB as u64);
     let mut cell = Cell::born_with(3, |replica| {
         if replica.id == 3 {
             replica.keep_data_on(&disk.path());
@@ -88,7 +90,7 @@ fn a_replica_whose_disk_was_full_goes_on_when_there_is_room() {
     cell.replica(1).start();
     cell.master();
     cell.replica(full).start();
-    disk.take_room(80 - 2 * SEGMENT_MIB - 4);
+    disk.take_room(DISK_MIB - 2 * SEGMENT_MIB - 4);
     let large = cell.directory().join("large");
     std::fs::write(&large, vec![b'x'; 250 * 1_024]).unwrap();
     let large = large.to_str().unwrap().to_owned();
@@ -96,7 +98,8 @@ fn a_replica_whose_disk_was_full_goes_on_when_there_is_room() {
     for death in 1..=3 {
         let mut tries = 0;
         while cell.replica(full).runs() {
-            let put = cell.run(&["put", &format!("/ls/local/n{written}"), &large]);
+            let path = format!("/ls/local/n{written}");
+            let put = cell.run(&["--timeout", "3", "put", &path, &large]);
             match put.code {
                 0 => written += 1,
                 // As master it would refuse changes before it has no room at all.
